@@ -1,0 +1,48 @@
+# One command each; `make` alone lists them. Everything downloaded or built lives outside the clone: see scripts/env.
+#
+# BUNDLED=1 compiles DuckDB from source in place of linking its prebuilt library (slow, but works on any system).
+
+export BUNDLED
+
+environment = eval "$$(scripts/env)"
+features = $(if $(BUNDLED),--features bundled)
+program = --package dynamic-tables $(features)
+
+.DEFAULT_GOAL := help
+.PHONY: help setup build release test lint fmt demo
+
+help: ## Show what there is
+	@sed -n 's/^\([a-z]*\):.*## /\1|/p' $(MAKEFILE_LIST) | while IFS='|' read -r name text; do printf '  make %-9s %s\n' "$$name" "$$text"; done
+
+setup: ## Fetch DuckDB, its extensions and PostgreSQL, as far as they are missing
+	@scripts/setup
+
+build: ## Build the program for development
+	@QUIET=1 scripts/setup library
+	@$(environment) && cargo build $(program)
+
+release: ## Build the program for use
+	@QUIET=1 scripts/setup library
+	@$(environment) && cargo build --release $(program) && echo "$$CARGO_TARGET_DIR/release/dynamic-tables"
+
+# cargo-nextest runs no examples in documentation, so they come first; CI reads the last line.
+test: ## Run all tests, with cargo-nextest if it is there
+	@QUIET=1 scripts/setup
+	@$(environment) && if cargo nextest --version >/dev/null 2>&1; \
+	then cargo test --doc --workspace --quiet $(features) && cargo nextest run --workspace $(features); \
+	else cargo test --workspace $(features); fi
+
+lint: ## Check formatting, clippy's opinion and the dependencies
+	@QUIET=1 scripts/setup library
+	@cargo fmt --all --check
+	@$(environment) && cargo clippy --workspace --all-targets $(features) -- -D warnings
+	@scripts/cargo-deny
+
+fmt: ## Format all code
+	@cargo fmt --all
+
+demo: ## Watch it work on a year of real flights
+	@QUIET=1 scripts/setup library
+	@$(environment) && cargo build $(program)
+	@QUIET=1 scripts/setup extensions
+	@$(environment) && "$$CARGO_TARGET_DIR/debug/dynamic-tables" demo --data examples/flights/data

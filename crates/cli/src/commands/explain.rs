@@ -1,0 +1,95 @@
+//! `explain`: how a dynamic table is refreshed, and why so.
+
+use ::refresh::{ExplainedNode, Explanation};
+use ::sql::names::ObjectName;
+use error::Result;
+use serde_json::json;
+
+use crate::args::ExplainArgs;
+use crate::commands::Context;
+use crate::listing::{Listing, Record, object, optional};
+use crate::printer::Format;
+
+/// Explains the dynamic table.
+pub fn run(context: &mut Context<'_>, args: &ExplainArgs) -> Result<()> {
+    let name = ObjectName::parse(&args.name)?;
+    let tables = context.open()?;
+    let explanation = context.or_cancelled(tables.explain(&name))?;
+    print(context, &explanation, args.sql);
+    Ok(())
+}
+
+/// Prints the explanation; the SQL that a refresh runs only if asked for, since it is long.
+pub fn print(context: &mut Context<'_>, explanation: &Explanation, with_sql: bool) {
+    let mut sources = Listing::new(["source", "kind", "columns", "rows", "changed", "read_by"]);
+    for source in &explanation.sources {
+        sources.row(vec![
+            source.name.to_string().into(),
+            source.kind.as_str().into(),
+            source.columns.clone().into(),
+            source.rows.into(),
+            optional(source.changed, Into::into),
+            source.window.as_str().into(),
+        ]);
+    }
+    let tree: Vec<String> = explanation.tree.iter().map(line).collect();
+    let mut record = Record::default();
+    record.field("name", explanation.name.to_string());
+    record.field("refresh_mode", explanation.mode.as_str());
+    record.field("reason", optional(explanation.reason.as_deref(), Into::into));
+    if context.printer.format() != Format::Table {
+        let nodes: Vec<serde_json::Value> = explanation
+            .tree
+            .iter()
+            .map(|node| {
+                json!({
+                    "depth": node.depth, "operator": node.operator, "rule": node.rule, "reason": node.reason,
+                    "line": node.line, "column": node.column,
+                })
+            })
+            .collect();
+        let choice = explanation.choice.as_ref().map(
+            |choice| json!({ "action": choice.action, "reason": choice.reason, "figures": object(&choice.figures) }),
+        );
+        record.field("tree", nodes);
+        record.field("sources", sources.to_value());
+        record.field("choice", serde_json::Value::from(choice));
+        record.field("statements", explanation.statements.clone());
+        record.field("query", explanation.query.as_str());
+        context.printer.record(&record);
+        return;
+    }
+    context.printer.record(&record);
+    context.printer.say(&format!("\n{}\n", tree.join("\n")));
+    context.printer.listing_or(&sources, "it reads nothing");
+    if let Some(choice) = &explanation.choice {
+        context.printer.say(&format!("\nnext refresh: {}: {}", choice.action, choice.reason));
+        for (figure, value) in &choice.figures {
+            context.printer.say(&format!("  {figure}: {value}"));
+        }
+    }
+    if with_sql {
+        for sql in &explanation.statements {
+            context.printer.say(&format!("\n{sql};"));
+        }
+    } else if !explanation.statements.is_empty() {
+        context
+            .printer
+            .say(&format!("\n`dynamic-tables explain {} --sql` shows the SQL of a refresh.", explanation.name));
+    }
+}
+
+/// One operator with how it is kept up to date, or why not.
+fn line(node: &ExplainedNode) -> String {
+    let mut text = format!("{}{}", "  ".repeat(node.depth), node.operator);
+    if let Some(rule) = &node.rule {
+        text.push_str(&format!("  [{rule}]"));
+    }
+    if let Some(reason) = &node.reason {
+        text.push_str(&format!("  not incremental: {reason}"));
+        if node.line > 0 {
+            text.push_str(&format!(" (line {}, column {})", node.line, node.column));
+        }
+    }
+    text
+}

@@ -1,0 +1,453 @@
+//! What is in force: flag > environment > file > default, and where each value came from.
+//!
+//! The settings are those of `args`: a setting's long option is also its key in the file, so there is one list of
+//! them. Values are checked here, once, whatever they came from.
+
+use std::fmt;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use clap::parser::ValueSource;
+use clap::{ArgMatches, CommandFactory as _};
+use error::{Code, Error, Result, Span};
+use lake::mask;
+
+use crate::args::Cli;
+use crate::printer::Format;
+
+/// The lake without any setting: an SQLite catalog in the current directory, with [`DEFAULT_DATA_FOLDER`] beside it.
+pub const DEFAULT_LAKE: &str = "ducklake:sqlite:lake.sqlite";
+const DEFAULT_DATA_FOLDER: &str = "lake_data";
+/// The configuration file that is read without `--config`.
+const DEFAULT_FILE: &str = "dynamic-tables.toml";
+/// The registry's file where no registry is named.
+const REGISTRY_FILE: &str = "dynamic_tables.sqlite";
+
+/// Where a value came from.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Origin {
+    /// The option on the command line.
+    Flag(String),
+    /// The variable of the environment.
+    Environment(String),
+    /// The configuration file.
+    File(PathBuf),
+    /// Nobody said anything.
+    Default,
+}
+
+impl fmt::Display for Origin {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Flag(flag) => write!(f, "flag {flag}"),
+            Self::Environment(variable) => write!(f, "environment {variable}"),
+            Self::File(path) => write!(f, "file {}", path.display()),
+            Self::Default => f.write_str("default"),
+        }
+    }
+}
+
+/// One setting as it is in force.
+#[derive(Clone, Debug)]
+pub struct Setting {
+    /// Its name: the long option without dashes in front.
+    pub key: String,
+    /// Its value, unless there is none.
+    pub value: Option<String>,
+    /// Where the value came from.
+    pub origin: Origin,
+}
+
+impl Setting {
+    /// The value as it may be shown.
+    pub fn shown(&self) -> Option<String> {
+        self.value.as_deref().map(mask)
+    }
+
+    fn invalid(&self, problem: &str, hint: &str) -> Error {
+        let value = self.shown().unwrap_or_default();
+        Error::new(Code::Configuration, format!("invalid value \"{value}\" for --{}: {problem}", self.key))
+            .with_context("from", self.origin.to_string())
+            .with_hint(hint)
+    }
+}
+
+/// How much is logged.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LogLevel {
+    /// Everything that may help to find out why.
+    Debug,
+    /// One line for everything that was done.
+    Info,
+    /// What somebody should look at.
+    Warning,
+    /// What failed.
+    Error,
+}
+
+/// How a log line looks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LogFormat {
+    /// For a person.
+    Text,
+    /// One JSON object per line.
+    Json,
+}
+
+/// Settings of the worker.
+#[derive(Clone, Debug)]
+pub struct WorkerConfig {
+    /// How long between two looks at what is due.
+    pub poll_interval: Duration,
+    /// How long the refresh that runs may still take after a signal.
+    pub grace_period: Duration,
+    /// The worker's name in history and logs, unless it shall make one up.
+    pub name: Option<String>,
+}
+
+/// Everything in force, checked.
+#[derive(Debug)]
+pub struct Config {
+    /// Every setting with its origin, in the order of the help.
+    pub settings: Vec<Setting>,
+    /// How the lake is opened.
+    pub lake: lake::Options,
+    /// Where the registry is, in the form that the registry takes. May hold a password.
+    pub registry: String,
+    /// How much is logged, if anybody said.
+    pub log_level: Option<LogLevel>,
+    /// How log lines look.
+    pub log_format: LogFormat,
+    /// How results are printed.
+    pub format: Format,
+    /// Settings of the worker.
+    pub worker: WorkerConfig,
+    /// What was understood in another way than it was written.
+    pub warnings: Vec<String>,
+}
+
+impl Config {
+    /// Resolves and checks every setting. `matches` is the parsed command line.
+    pub fn resolve(matches: &ArgMatches) -> Result<Self> {
+        let settings = resolve_settings(matches)?;
+        Self::check(settings)
+    }
+
+    fn check(mut settings: Vec<Setting>) -> Result<Self> {
+        let lake_setting = required(&settings, "duckdb-path")?.clone();
+        let lake_path = lake_setting.value.clone().unwrap_or_default();
+        if lake_setting.origin == Origin::Default {
+            fill(&mut settings, "data-path", || Ok(DEFAULT_DATA_FOLDER.to_owned()))?;
+        }
+        fill(&mut settings, "pg-url", || default_registry(&lake_path))?;
+
+        let (duckdb_settings, warnings) = match text(&settings, "duckdb-settings") {
+            Some(value) => lake::Settings::parse(&value)
+                .map_err(|error| with_origin(error, find(&settings, "duckdb-settings")))?,
+            None => (lake::Settings::default(), Vec::new()),
+        };
+        let defaults = lake::Options::default();
+        let lake = lake::Options {
+            path: lake_path,
+            data_path: text(&settings, "data-path"),
+            alias: text(&settings, "lake-alias").unwrap_or(defaults.alias),
+            schema: text(&settings, "schema").unwrap_or(defaults.schema),
+            metadata_schema: text(&settings, "metadata-schema"),
+            settings: duckdb_settings,
+            extension_directory: text(&settings, "extension-directory").map(PathBuf::from),
+            ..lake::Options::default()
+        };
+        let worker = WorkerConfig {
+            poll_interval: seconds(required(&settings, "poll-interval")?, 1)?,
+            grace_period: seconds(required(&settings, "grace-period")?, 0)?,
+            name: text(&settings, "worker-name"),
+        };
+        Ok(Self {
+            lake,
+            registry: text(&settings, "pg-url").unwrap_or_default(),
+            log_level: find(&settings, "log-level").filter(|s| s.value.is_some()).map(log_level).transpose()?,
+            log_format: log_format(required(&settings, "log-format")?)?,
+            format: format(required(&settings, "format")?)?,
+            worker,
+            warnings,
+            settings,
+        })
+    }
+
+    /// The setting of this name.
+    pub fn setting(&self, key: &str) -> Option<&Setting> {
+        find(&self.settings, key)
+    }
+}
+
+/// How errors shall be printed while the settings themselves are not known yet, or are wrong.
+pub fn format_of(matches: &ArgMatches) -> Format {
+    let said = matches.try_get_one::<String>("format").ok().flatten();
+    said.and_then(|value| value.parse().ok()).unwrap_or_default()
+}
+
+fn find<'a>(settings: &'a [Setting], key: &str) -> Option<&'a Setting> {
+    settings.iter().find(|setting| setting.key == key)
+}
+
+fn required<'a>(settings: &'a [Setting], key: &str) -> Result<&'a Setting> {
+    find(settings, key).ok_or_else(|| Error::new(Code::Internal, format!("there is no setting {key}")))
+}
+
+fn text(settings: &[Setting], key: &str) -> Option<String> {
+    find(settings, key).and_then(|setting| setting.value.clone())
+}
+
+/// Gives a setting that nobody set the default that follows from other settings.
+fn fill(settings: &mut [Setting], key: &str, default: impl FnOnce() -> Result<String>) -> Result<()> {
+    if let Some(setting) = settings.iter_mut().find(|setting| setting.key == key && setting.value.is_none()) {
+        setting.value = Some(default()?);
+    }
+    Ok(())
+}
+
+/// Every setting of the command line's definition, from the highest layer that has it.
+fn resolve_settings(matches: &ArgMatches) -> Result<Vec<Setting>> {
+    // The worker's settings exist on its own sub-command only; elsewhere they come from the environment and the file.
+    let worker_elsewhere;
+    let worker_matches = match matches.subcommand() {
+        Some(("worker", worker)) => worker,
+        _ => {
+            worker_elsewhere = worker_matches_from_environment()?;
+            &worker_elsewhere
+        }
+    };
+    let command = Cli::command();
+    let worker_command = command.find_subcommand("worker").cloned().unwrap_or_default();
+    let file = read_file(matches)?;
+
+    let mut settings = Vec::new();
+    for (arguments, found) in [(&command, matches), (&worker_command, worker_matches)] {
+        for argument in arguments.get_arguments() {
+            let (Some(long), Some(variable)) = (argument.get_long(), argument.get_env()) else { continue };
+            if long == "config" {
+                continue;
+            }
+            let id = argument.get_id().as_str();
+            let value = found.try_get_one::<String>(id).ok().flatten().cloned();
+            let default = argument.get_default_values().first().map(|value| value.to_string_lossy().into_owned());
+            // An empty value says nothing: that is how container files leave a variable unset.
+            let said = value.filter(|value| !value.trim().is_empty());
+            let (value, origin) = match (said, found.value_source(id)) {
+                (Some(value), Some(ValueSource::CommandLine)) => (Some(value), Origin::Flag(format!("--{long}"))),
+                (Some(value), Some(ValueSource::EnvVariable)) => {
+                    (Some(value), Origin::Environment(variable.to_string_lossy().into_owned()))
+                }
+                _ => match file.as_ref().and_then(|file| file.get(long)) {
+                    Some((path, value)) => (Some(value), Origin::File(path)),
+                    None => (default, Origin::Default),
+                },
+            };
+            settings.push(Setting { key: long.to_owned(), value, origin });
+        }
+    }
+    if let Some(file) = file {
+        file.refuse_unknown(&settings)?;
+    }
+    Ok(settings)
+}
+
+fn worker_matches_from_environment() -> Result<ArgMatches> {
+    let matches = Cli::command()
+        .try_get_matches_from(["dynamic-tables", "worker"])
+        .map_err(|error| Error::new(Code::Configuration, error.to_string()))?;
+    matches
+        .subcommand_matches("worker")
+        .cloned()
+        .ok_or_else(|| Error::new(Code::Internal, "the command line has no worker"))
+}
+
+/// The configuration file: flat keys, the names of the long options.
+struct File {
+    path: PathBuf,
+    values: Vec<(String, String)>,
+}
+
+impl File {
+    fn get(&self, key: &str) -> Option<(PathBuf, String)> {
+        let (_, value) = self.values.iter().find(|(name, value)| name == key && !value.trim().is_empty())?;
+        Some((self.path.clone(), value.clone()))
+    }
+
+    fn refuse_unknown(&self, settings: &[Setting]) -> Result<()> {
+        for (name, _) in &self.values {
+            if find(settings, name).is_none() {
+                let nearest = settings
+                    .iter()
+                    .map(|setting| (strsim::jaro_winkler(name, &setting.key), setting.key.as_str()))
+                    .filter(|(likeness, _)| *likeness > 0.8)
+                    .max_by(|a, b| a.0.total_cmp(&b.0));
+                let hint = match nearest {
+                    Some((_, key)) => format!("Did you mean {key}?"),
+                    None => "`dynamic-tables config` lists the settings there are.".to_owned(),
+                };
+                return Err(Error::new(Code::Configuration, format!("unknown setting \"{name}\""))
+                    .with_context("file", self.path.display().to_string())
+                    .with_hint(hint));
+            }
+        }
+        Ok(())
+    }
+}
+
+fn read_file(matches: &ArgMatches) -> Result<Option<File>> {
+    let named = matches.try_get_one::<PathBuf>("config").ok().flatten().filter(|path| !path.as_os_str().is_empty());
+    let path = named.cloned().unwrap_or_else(|| PathBuf::from(DEFAULT_FILE));
+    if named.is_none() && !path.exists() {
+        return Ok(None);
+    }
+    let text = std::fs::read_to_string(&path).map_err(|source| {
+        Error::new(Code::Configuration, "cannot read the configuration file")
+            .with_context("file", path.display().to_string())
+            .with_source(source)
+    })?;
+    parse_file(path, &text).map(Some)
+}
+
+fn parse_file(path: PathBuf, text: &str) -> Result<File> {
+    let table: toml::Table = text.parse().map_err(|problem: toml::de::Error| {
+        let place = problem.span().unwrap_or_default();
+        Error::new(Code::Configuration, format!("the configuration file is not TOML: {}", problem.message()))
+            .with_context("file", path.display().to_string())
+            .with_span(Span::new(text, place.start, place.len()))
+    })?;
+    let mut values = Vec::new();
+    for (name, value) in table {
+        let key = name.replace('_', "-");
+        let Some(value) = file_value(&value) else {
+            return Err(Error::new(
+                Code::Configuration,
+                format!("the value of \"{name}\" is neither text nor a number"),
+            )
+            .with_context("file", path.display().to_string())
+            .with_hint("Write it as text, such as \"threads=8\"."));
+        };
+        values.push((key, value));
+    }
+    Ok(File { path, values })
+}
+
+/// A value as it would be written after the option. A table becomes `key='value';...` (for `duckdb-settings`).
+fn file_value(value: &toml::Value) -> Option<String> {
+    match value {
+        toml::Value::String(text) => Some(text.clone()),
+        toml::Value::Integer(_) | toml::Value::Float(_) | toml::Value::Boolean(_) => Some(value.to_string()),
+        toml::Value::Table(table) => {
+            let pairs = table.iter().map(|(key, value)| match value {
+                toml::Value::String(text) => Some(format!("{key}='{}'", text.replace('\'', "''"))),
+                toml::Value::Table(_) => None,
+                other => file_value(other).map(|text| format!("{key}={text}")),
+            });
+            pairs.collect::<Option<Vec<_>>>().map(|pairs| pairs.join(";"))
+        }
+        toml::Value::Datetime(_) | toml::Value::Array(_) => None,
+    }
+}
+
+/// The registry beside a lake that is a local file.
+fn default_registry(lake: &str) -> Result<String> {
+    match local_catalog(lake) {
+        Catalog::File(path) => {
+            let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty());
+            Ok(folder
+                .map_or_else(|| PathBuf::from(REGISTRY_FILE), |folder| folder.join(REGISTRY_FILE))
+                .display()
+                .to_string())
+        }
+        Catalog::Memory => Ok(":memory:".to_owned()),
+        Catalog::Remote => Err(Error::new(
+            Code::Configuration,
+            "a lake that is not a local file needs a registry to be named",
+        )
+        .with_context("lake", mask(lake))
+        .with_hint(
+            "Give --pg-url postgresql://user@host/database, or --pg-url sqlite:PATH if only this machine refreshes.",
+        )),
+    }
+}
+
+/// Where a lake's catalog is.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Catalog {
+    /// A file here.
+    File(PathBuf),
+    /// Nowhere: it ends with the process.
+    Memory,
+    /// A server or an object store.
+    Remote,
+}
+
+/// Where the catalog is that `--duckdb-path` names.
+pub fn local_catalog(lake: &str) -> Catalog {
+    let strip = |text: &str, prefix: &str| {
+        let head = text.get(..prefix.len())?;
+        head.eq_ignore_ascii_case(prefix).then(|| text[prefix.len()..].to_owned())
+    };
+    let name = strip(lake, "ducklake:").unwrap_or_else(|| lake.to_owned());
+    let name = ["sqlite:", "duckdb:"].iter().find_map(|prefix| strip(&name, prefix)).unwrap_or(name);
+    if name == ":memory:" || name.is_empty() {
+        return Catalog::Memory;
+    }
+    if name.contains("://") || ["postgres:", "postgresql:", "mysql:", "md:"].iter().any(|p| strip(&name, p).is_some())
+    {
+        return Catalog::Remote;
+    }
+    Catalog::File(Path::new(&name).to_path_buf())
+}
+
+fn with_origin(error: Error, setting: Option<&Setting>) -> Error {
+    match setting {
+        Some(setting) => error.with_context("from", setting.origin.to_string()),
+        None => error,
+    }
+}
+
+fn log_level(setting: &Setting) -> Result<LogLevel> {
+    match setting.value.as_deref().unwrap_or_default().trim().to_ascii_uppercase().as_str() {
+        "DEBUG" => Ok(LogLevel::Debug),
+        "INFO" => Ok(LogLevel::Info),
+        "WARNING" | "WARN" => Ok(LogLevel::Warning),
+        "ERROR" => Ok(LogLevel::Error),
+        _ => Err(setting.invalid("there is no such level", "Give DEBUG, INFO, WARNING or ERROR.")),
+    }
+}
+
+fn log_format(setting: &Setting) -> Result<LogFormat> {
+    match setting.value.as_deref().unwrap_or_default().trim().to_ascii_lowercase().as_str() {
+        "text" => Ok(LogFormat::Text),
+        "json" => Ok(LogFormat::Json),
+        _ => Err(setting.invalid("there is no such format", "Give text or json.")),
+    }
+}
+
+fn format(setting: &Setting) -> Result<Format> {
+    let value = setting.value.as_deref().unwrap_or_default();
+    value.parse().map_err(|()| setting.invalid("there is no such format", "Give table, json or csv."))
+}
+
+/// A number of seconds, or a duration in words (`90s`, `2 minutes`).
+fn seconds(setting: &Setting, least: u64) -> Result<Duration> {
+    const HINT: &str = "Give a number of seconds, such as 60, or a duration, such as '2 minutes'.";
+    let value = setting.value.as_deref().unwrap_or_default().trim();
+    let duration = match value.parse::<u64>() {
+        Ok(number) => Duration::from_secs(number),
+        Err(_) => value
+            .parse::<jiff::SignedDuration>()
+            .ok()
+            .and_then(|duration| Duration::try_from(duration).ok())
+            .ok_or_else(|| setting.invalid("it is not a duration", HINT))?,
+    };
+    if duration < Duration::from_secs(least) {
+        return Err(setting.invalid(&format!("it must be at least {least} s"), HINT));
+    }
+    Ok(duration)
+}
+
+#[cfg(test)]
+#[path = "config_tests.rs"]
+mod tests;

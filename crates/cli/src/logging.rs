@@ -1,0 +1,30 @@
+//! Log lines on standard error.
+
+use std::io::IsTerminal as _;
+
+use tracing_subscriber::filter::EnvFilter;
+
+use crate::config::{Config, LogFormat, LogLevel};
+
+/// Starts logging as configured. A worker's log is its output, so it says more unless told otherwise.
+pub fn start(config: &Config, is_worker: bool) {
+    let otherwise = if is_worker { LogLevel::Info } else { LogLevel::Warning };
+    let (own, foreign) = match config.log_level.unwrap_or(otherwise) {
+        LogLevel::Debug => ("debug", "info"),
+        LogLevel::Info => ("info", "warn"),
+        LogLevel::Warning => ("warn", "warn"),
+        LogLevel::Error => ("error", "error"),
+    };
+    // Libraries (the registry's database driver above all) say at INFO what belongs to DEBUG here.
+    let own_crates = ["dynamic_tables", "lake", "registry", "scheduler", "incremental", "refresh", "worker"];
+    let directives: Vec<String> = own_crates.iter().map(|name| format!("{name}={own}")).collect();
+    let filter = EnvFilter::new(format!("{foreign},{}", directives.join(",")));
+    let builder = tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(std::io::stderr)
+        .with_ansi(std::io::stderr().is_terminal());
+    match config.log_format {
+        LogFormat::Text => builder.with_target(false).init(),
+        LogFormat::Json => builder.json().flatten_event(true).with_target(false).init(),
+    }
+}

@@ -1,0 +1,13 @@
+//! The program as a black box: the real binary, on throw-away lakes.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
+mod bad_input;
+mod cancel;
+mod configuration;
+mod create;
+mod doctor;
+mod lifecycle;
+mod output;
+mod program;
+mod sql;
+mod worker;

@@ -1,0 +1,472 @@
+//! Opening a lake: settings, extensions, secrets, attach, lake options, in this order.
+
+use std::fmt;
+use std::path::Path;
+use std::sync::atomic::AtomicBool;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use duckdb::{Config, Connection};
+use error::{Code, Error, Result};
+use sql::names::{quote_identifier, quote_literal};
+
+use crate::catalog::{FileFormat, Location, local};
+use crate::failure::{mask, translate};
+use crate::{CatalogKind, Options, Session, extensions, secrets};
+
+/// An open lake: one DuckDB instance with the lake attached. Cheap to clone; closed with its last session.
+#[derive(Clone)]
+pub struct Lake {
+    shared: Arc<Shared>,
+}
+
+/// What all sessions of a lake share.
+pub(crate) struct Shared {
+    pub(crate) alias: String,
+    pub(crate) schema: String,
+    /// The database, and the schema if it is not the default one, of DuckLake's metadata tables.
+    pub(crate) metadata: String,
+    pub(crate) kind: CatalogKind,
+    pub(crate) read_only: bool,
+    /// Whether the table of watermarks is known to exist.
+    pub(crate) watermarks_exist: AtomicBool,
+    data_path: String,
+    per_session: Vec<String>,
+    /// The instance; sessions are cloned from it.
+    connection: Mutex<Connection>,
+}
+
+impl fmt::Debug for Lake {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Lake").field("alias", &self.shared.alias).field("kind", &self.shared.kind).finish()
+    }
+}
+
+const TAKES_SEVERAL: &str =
+    "Keep the catalog in PostgreSQL (ducklake:postgres:...) and only the data on S3 (--data-path s3://...).";
+
+/// How long a writer waits for another one's lock on an SQLite catalog, in milliseconds.
+const SQLITE_BUSY_TIMEOUT: u32 = 5_000;
+
+impl Lake {
+    /// Opens DuckDB over the lake, creating the lake if there is none.
+    pub fn open(options: &Options) -> Result<Self> {
+        let location = Location::parse(&options.path)?;
+        let connection = start_engine()?;
+        extensions::configure(&connection, options.extension_directory.as_deref())?;
+
+        let mut applied = options.settings.apply_known(&connection)?;
+        let wanted_data_path = options.data_path.as_deref().map(absolute_data_path).transpose()?;
+        let opening = Opening { connection: &connection, options, location: &location, wanted_data_path };
+        opening.load_extensions()?;
+        applied.apply_rest(&connection)?;
+
+        if opening.touches_s3() {
+            secrets::create(&connection, &options.settings)?;
+        }
+        let data_path = opening.attach()?;
+        opening.set_lake_options()?;
+        // From here on failures carry their kind and place in a form that need not be guessed from prose.
+        run(&connection, "SET GLOBAL errors_as_json = true")?;
+
+        tracing::debug!(catalog = %location.shown(), alias = options.alias, data_path, "lake opened");
+        let metadata_database = quote_identifier(&format!("__ducklake_metadata_{}", options.alias));
+        let metadata = match &options.metadata_schema {
+            Some(schema) => format!("{metadata_database}.{}", quote_identifier(schema)),
+            None => metadata_database,
+        };
+        let shared = Shared {
+            alias: options.alias.clone(),
+            schema: options.schema.clone(),
+            metadata,
+            kind: location.kind(),
+            read_only: opening.read_only(),
+            watermarks_exist: AtomicBool::new(false),
+            data_path,
+            per_session: applied.per_session,
+            connection: Mutex::new(connection),
+        };
+        let lake = Self { shared: Arc::new(shared) };
+        // A schema that does not exist is found now, not at the first query.
+        lake.session()?;
+        Ok(lake)
+    }
+
+    /// The name under which the lake is attached.
+    #[must_use]
+    pub fn alias(&self) -> &str {
+        &self.shared.alias
+    }
+
+    /// The schema that unqualified names mean.
+    #[must_use]
+    pub fn schema(&self) -> &str {
+        &self.shared.schema
+    }
+
+    /// Which kind of database holds the catalog.
+    #[must_use]
+    pub fn kind(&self) -> CatalogKind {
+        self.shared.kind
+    }
+
+    /// Whether the lake can only be read.
+    #[must_use]
+    pub fn read_only(&self) -> bool {
+        self.shared.read_only
+    }
+
+    /// Where the lake's data files are, local or a URL; ends with a slash.
+    #[must_use]
+    pub fn data_path(&self) -> &str {
+        &self.shared.data_path
+    }
+
+    /// A connection of its own on the same instance.
+    pub fn session(&self) -> Result<Session> {
+        let shared = &self.shared;
+        let connection = {
+            let instance = shared.connection.lock().unwrap_or_else(PoisonError::into_inner);
+            instance.try_clone().map_err(|failure| translate(failure, "", 0))?
+        };
+        for statement in &shared.per_session {
+            run(&connection, statement)?;
+        }
+        let place = format!("{}.{}", quote_identifier(&shared.alias), quote_identifier(&shared.schema));
+        run(&connection, &format!("USE {place}")).map_err(|failure| match failure.code() {
+            Code::Query => Error::new(Code::Configuration, format!("the lake has no schema {:?}", shared.schema))
+                .with_hint(format!("Create it with CREATE SCHEMA {place}, or name another one with --schema.")),
+            _ => failure,
+        })?;
+        Ok(Session { connection, lake: Arc::clone(shared) })
+    }
+}
+
+fn start_engine() -> Result<Connection> {
+    let open = || -> duckdb::Result<_> {
+        let config = Config::default().with("autoinstall_known_extensions", "false")?;
+        Connection::open_in_memory_with_flags(config)
+    };
+    open().map_err(|failure| translate(failure, "", 0))
+}
+
+fn run(connection: &Connection, sql: &str) -> Result<()> {
+    connection.execute_batch(sql).map_err(|failure| translate(failure, "", 0))
+}
+
+/// What opening needs from step to step.
+struct Opening<'a> {
+    connection: &'a Connection,
+    options: &'a Options,
+    location: &'a Location,
+    /// As the user gave it, a local one absolute; ends with a slash.
+    wanted_data_path: Option<String>,
+}
+
+impl Opening<'_> {
+    fn read_only(&self) -> bool {
+        self.options.read_only || self.location.kind() == CatalogKind::Remote
+    }
+
+    fn load_extensions(&self) -> Result<()> {
+        extensions::load(self.connection, "ducklake")?;
+        match self.location.kind() {
+            CatalogKind::Sqlite => extensions::load(self.connection, "sqlite_scanner")?,
+            CatalogKind::Postgres => extensions::load(self.connection, "postgres_scanner")?,
+            CatalogKind::Remote => extensions::load(self.connection, "httpfs")?,
+            CatalogKind::Memory | CatalogKind::DuckDb => {}
+        }
+        if self.wanted_data_path.as_deref().is_some_and(is_url) || self.options.settings.needs_httpfs() {
+            extensions::load(self.connection, "httpfs")?;
+        }
+        Ok(())
+    }
+
+    fn touches_s3(&self) -> bool {
+        let remote = matches!(self.location, Location::Remote(url) if is_s3(url));
+        remote || self.wanted_data_path.as_deref().is_some_and(is_s3)
+    }
+
+    /// Attaches the lake, creating it if there is none; the result is where its data files are.
+    fn attach(&self) -> Result<String> {
+        match self.location {
+            Location::Memory => return self.create(),
+            Location::Remote(_) => {}
+            Location::Postgres(_) => {
+                if !self.attach_existing()? {
+                    return self.create();
+                }
+            }
+            Location::DuckDb(file) | Location::Sqlite(file) => {
+                self.check_file(file)?;
+                if FileFormat::of(file) == FileFormat::Missing {
+                    return self.create();
+                }
+                if !self.attach_existing()? {
+                    return Err(self.not_a_lake());
+                }
+            }
+        }
+        if self.location.kind() == CatalogKind::Remote && !self.attach_existing()? {
+            return Err(self.not_a_lake());
+        }
+        self.check_data_path()
+    }
+
+    fn check_file(&self, file: &Path) -> Result<()> {
+        let wrong = |what: String| Error::new(Code::Configuration, what);
+        if file.is_dir() {
+            return Err(wrong(format!("{} is a directory, not a catalog file", file.display()))
+                .with_hint(format!("Name a file in it, such as {}.", file.join("lake.sqlite").display())));
+        }
+        let (format, sqlite) = (FileFormat::of(file), self.location.kind() == CatalogKind::Sqlite);
+        let fits = match format {
+            FileFormat::Missing => true,
+            FileFormat::Sqlite => sqlite,
+            FileFormat::DuckDb => !sqlite,
+            FileFormat::Other => false,
+        };
+        if !fits {
+            let is = match format {
+                FileFormat::Sqlite => "an SQLite file",
+                FileFormat::DuckDb => "a DuckDB file",
+                FileFormat::Missing | FileFormat::Other => "neither a DuckDB nor an SQLite file",
+            };
+            return Err(wrong(format!("{} cannot be the lake's catalog: it is {is}", file.display()))
+                .with_hint("Name the catalog by its path alone to have its kind recognised, or name a new file."));
+        }
+        let folder = file.parent().unwrap_or(Path::new("/"));
+        if !folder.is_dir() {
+            return Err(wrong(format!("the folder {} does not exist", folder.display()))
+                .with_hint(format!("Create it with mkdir -p {}.", folder.display())));
+        }
+        Ok(())
+    }
+
+    fn not_a_lake(&self) -> Error {
+        let shown = self.location.shown();
+        let what = match self.location {
+            Location::DuckDb(file) => {
+                format!("{} is a plain DuckDB database, not a DuckLake catalog", file.display())
+            }
+            Location::Sqlite(file) => {
+                format!("{} is a plain SQLite database, not a DuckLake catalog", file.display())
+            }
+            _ => format!("there is no lake at {shown}"),
+        };
+        let error = Error::new(Code::Configuration, what);
+        match self.location.file() {
+            Some(file) => error.with_hint(format!(
+                "It is left as it is. Name a new file, such as {}, for the lake; then copy tables into it with \
+                 CREATE TABLE ... AS SELECT ... from the attached database.",
+                file.with_extension("ducklake").display()
+            )),
+            None => error.with_hint(TAKES_SEVERAL),
+        }
+    }
+
+    /// Attaches the lake that is there, changing nothing; `false` if there is none.
+    fn attach_existing(&self) -> Result<bool> {
+        let mut parts = vec!["CREATE_IF_NOT_EXISTS false".to_owned()];
+        if self.read_only() {
+            parts.push("READ_ONLY".to_owned());
+        }
+        match self.run_attach(parts) {
+            Ok(()) => Ok(true),
+            Err(failure) if failure.to_string().contains("creating a new DuckLake is explicitly disabled") => {
+                Ok(false)
+            }
+            Err(failure) => Err(self.explain(failure)),
+        }
+    }
+
+    fn create(&self) -> Result<String> {
+        let shown = self.location.shown();
+        if self.read_only() {
+            return Err(Error::new(Code::Configuration, format!("there is no lake at {shown}"))
+                .with_hint("Open it for writing once to create it."));
+        }
+        let default = || self.location.default_data_path().map(|path| format!("{}/", path.display()));
+        let memory = || (self.location.kind() == CatalogKind::Memory).then(temporary_data_path);
+        let Some(data_path) = self.wanted_data_path.clone().or_else(default).or_else(memory) else {
+            return Err(Error::new(
+                Code::Configuration,
+                format!("there is no lake yet at {shown}, and no data path to create one"),
+            )
+            .with_hint(
+                "Say where its data files go: --data-path /shared/folder or --data-path s3://bucket/folder.",
+            ));
+        };
+        if !is_url(&data_path) {
+            std::fs::create_dir_all(&data_path).map_err(|failure| {
+                let code = match failure.kind() {
+                    std::io::ErrorKind::PermissionDenied => Code::Permission,
+                    std::io::ErrorKind::StorageFull => Code::Resource,
+                    _ => Code::Configuration,
+                };
+                Error::new(code, format!("the data path {data_path} cannot be created: {failure}"))
+                    .with_hint("Choose a folder that can be written with --data-path.")
+            })?;
+        }
+        self.run_attach(vec![format!("DATA_PATH {}", quote_literal(&data_path))])
+            .map_err(|failure| self.explain(failure))?;
+        tracing::info!(catalog = %shown, data_path = mask(&data_path), "lake created");
+        Ok(data_path)
+    }
+
+    fn run_attach(&self, mut parts: Vec<String>) -> duckdb::Result<()> {
+        if let Some(schema) = &self.options.metadata_schema {
+            parts.push(format!("METADATA_SCHEMA {}", quote_literal(schema)));
+        }
+        if self.location.kind() == CatalogKind::Sqlite {
+            // Without the write-ahead log an open reader makes every commit fail.
+            if !self.read_only() {
+                parts.push("META_JOURNAL_MODE 'WAL'".to_owned());
+            }
+            parts.push(format!("META_BUSY_TIMEOUT {SQLITE_BUSY_TIMEOUT}"));
+        }
+        let (catalog, alias) = (quote_literal(&self.location.attach_string()), quote_identifier(&self.options.alias));
+        self.connection.execute_batch(&format!("ATTACH {catalog} AS {alias} ({})", parts.join(", ")))
+    }
+
+    /// An attach that failed, in terms of what to do about it.
+    fn explain(&self, failure: duckdb::Error) -> Error {
+        let text = failure.to_string();
+        let shown = self.location.shown();
+        if let Some(version) = text.split_once("catalog version is ").and_then(|(_, rest)| rest.split_once(',')) {
+            let (theirs, rest) = version;
+            let ours = rest.split_once("requires version ").map_or("", |(_, rest)| rest);
+            let ours = ours.split(". ").next().unwrap_or(ours).trim();
+            let newer = version_of(theirs) > version_of(ours);
+            let (relation, hint) = if newer {
+                ("newer", "Use a newer version of this program; a lake is never taken back to an older format.")
+            } else {
+                (
+                    "older",
+                    "Migrate it once with DuckDB: ATTACH '...' (AUTOMATIC_MIGRATION true). Older programs cannot read it then.",
+                )
+            };
+            return Error::new(
+                Code::Configuration,
+                format!("the lake at {shown} has the {relation} DuckLake format {theirs}; this program reads {ours}"),
+            )
+            .with_hint(hint);
+        }
+        let error = translate(failure, "", 0);
+        match error.code() {
+            // Whatever it is, it is the place that was named that could not be attached.
+            Code::Query | Code::Internal => {
+                let message = format!("the lake at {shown} cannot be opened: {}", error.message());
+                Error::new(Code::Configuration, message).with_source(error)
+            }
+            _ => error.with_context("lake", shown),
+        }
+    }
+
+    /// The data path the attached lake has, which must be the one that was asked for.
+    fn check_data_path(&self) -> Result<String> {
+        let alias = quote_literal(&self.options.alias);
+        let sql = format!(
+            "SELECT value FROM ducklake_options({alias}) WHERE option_name = 'data_path' AND scope = 'GLOBAL'"
+        );
+        let read: duckdb::Result<String> = self.connection.query_row(&sql, [], |row| row.get(0));
+        let actual = read.map_err(|failure| translate(failure, "", 0))?;
+        if let Some(wanted) = &self.wanted_data_path
+            && *wanted != absolute_data_path(&actual)?
+        {
+            return Err(Error::new(
+                Code::Configuration,
+                format!("the lake's data path is {}, not {}", mask(&actual), mask(wanted)),
+            )
+            .with_hint("A lake keeps the data path it was created with: leave --data-path out, or name that one."));
+        }
+        if is_url(&actual) && self.wanted_data_path.is_none() {
+            extensions::load(self.connection, "httpfs")?;
+            if is_s3(&actual) && !self.touches_s3() {
+                secrets::create(self.connection, &self.options.settings)?;
+            }
+        }
+        Ok(actual)
+    }
+
+    /// Sets the options of the lake that do not have the wanted value yet: they are kept in the catalog.
+    fn set_lake_options(&self) -> Result<()> {
+        let wanted = self.options.settings.lake_options();
+        if wanted.is_empty() {
+            return Ok(());
+        }
+        if self.read_only() {
+            tracing::warn!("the lake is read-only: its options are left as they are");
+            return Ok(());
+        }
+        let alias = quote_literal(&self.options.alias);
+        let read = || -> duckdb::Result<Vec<(String, String)>> {
+            let sql = format!("SELECT option_name, value FROM ducklake_options({alias}) WHERE scope = 'GLOBAL'");
+            let mut statement = self.connection.prepare(&sql)?;
+            let options = statement.query_map([], |row| Ok((row.get(0)?, row.get(1)?)))?;
+            options.collect()
+        };
+        let present = read().map_err(|failure| translate(failure, "", 0))?;
+        for (name, value) in wanted {
+            if present.iter().any(|(option, current)| option == name && current == value) {
+                continue;
+            }
+            let (lake, name_literal) = (quote_identifier(&self.options.alias), quote_literal(name));
+            let call = format!("CALL {lake}.set_option({name_literal}, {})", quote_literal(value));
+            self.connection.execute_batch(&call).map_err(|failure| {
+                let reason = translate(failure, "", 0);
+                match reason.code() {
+                    Code::Query | Code::Internal => {
+                        let message = format!("the lake's option {name} does not take the value {value:?}");
+                        Error::new(Code::Configuration, message).with_context("reason", reason.message())
+                    }
+                    _ => reason,
+                }
+            })?;
+        }
+        Ok(())
+    }
+}
+
+fn version_of(text: &str) -> Vec<u32> {
+    text.split('.').map_while(|part| part.trim().parse().ok()).collect()
+}
+
+fn is_url(path: &str) -> bool {
+    path.contains("://")
+}
+
+fn is_s3(path: &str) -> bool {
+    ["s3://", "s3a://", "s3n://"].iter().any(|scheme| path.starts_with(scheme))
+}
+
+/// A data path as DuckLake keeps it: with a slash at the end, and a local one absolute.
+fn absolute_data_path(path: &str) -> Result<String> {
+    let path = if is_url(path) { path.to_owned() } else { local(path)?.display().to_string() };
+    Ok(format!("{}/", path.trim_end_matches('/')))
+}
+
+/// A folder for the data of a lake that is kept nowhere.
+fn temporary_data_path() -> String {
+    use std::sync::atomic::{AtomicU32, Ordering};
+    static COUNT: AtomicU32 = AtomicU32::new(0);
+    let number = COUNT.fetch_add(1, Ordering::Relaxed);
+    let folder = std::env::temp_dir().join(format!("dynamic-tables-memory-{}-{number}", std::process::id()));
+    format!("{}/", folder.display())
+}
+
+impl Drop for Shared {
+    fn drop(&mut self) {
+        if self.kind == CatalogKind::Memory && !is_url(&self.data_path) {
+            // Only the folder that was made for it above; one that the user named is the user's.
+            let ours = Path::new(&self.data_path)
+                .file_name()
+                .is_some_and(|name| name.to_string_lossy().starts_with("dynamic-tables-memory-"));
+            if ours
+                && let Err(failure) = std::fs::remove_dir_all(&self.data_path)
+                && failure.kind() != std::io::ErrorKind::NotFound
+            {
+                tracing::warn!(%failure, path = self.data_path, "the temporary data of the lake could not be removed");
+            }
+        }
+    }
+}

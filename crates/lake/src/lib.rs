@@ -1,0 +1,37 @@
+//! The lake: opening DuckDB over a DuckLake, and speaking of it in the terms the rest of the product needs:
+//! snapshot, change, window, publication, watermark.
+//!
+//! There is one way to open DuckDB, [`Lake::open`]: settings, extensions, secrets, attach, lake options, in this
+//! order. A [`Session`] is one connection on that instance; temporary tables belong to their session, everything
+//! else is shared. What happened in the lake is read from DuckLake's documented metadata tables, which stay at a
+//! few milliseconds however many snapshots there are.
+//!
+//! This crate does not know what a dynamic table is, when one is due, or how its change is computed. It moves the
+//! rows it is told to move, together with a [`Watermark`] that fences concurrent publishers and a [`Provenance`]
+//! that says in the commit itself what was published.
+
+mod attach;
+mod catalog;
+pub mod extensions;
+mod failure;
+mod options;
+mod provenance;
+mod publish;
+mod secrets;
+mod session;
+mod settings;
+mod snapshot;
+mod table;
+mod window;
+
+pub use attach::Lake;
+pub use catalog::CatalogKind;
+pub use failure::mask;
+pub use options::Options;
+pub use provenance::{Provenance, ProvenanceEntry};
+pub use publish::{Delete, Publication, TableChange, Watermark, WatermarkMove};
+pub use session::{InterruptHandle, Rows, Session};
+pub use settings::Settings;
+pub use snapshot::{Change, ChangeKind, Changes, Snapshot, SnapshotId};
+pub use table::{Column, Table};
+pub use window::{Break, Window, WindowRule, at_sql};

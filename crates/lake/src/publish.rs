@@ -1,0 +1,321 @@
+//! Publishing: one short lake transaction that moves rows and watermarks, all or nothing.
+
+use std::sync::atomic::Ordering;
+
+use error::{Code, Error, Result};
+use sql::names::{TableName, quote_identifier, quote_literal};
+
+use crate::snapshot::{TIME, read_snapshot};
+use crate::{Provenance, Session, Snapshot, SnapshotId};
+
+/// What the lake itself says about a dynamic table; moved by compare and set in the publishing transaction.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Watermark {
+    /// The definition's id.
+    pub table_id: String,
+    /// The snapshot of which the content is the query's result.
+    pub data_version: SnapshotId,
+    /// The definition's fingerprint.
+    pub fingerprint: String,
+    /// The refresh that published it.
+    pub refresh_id: String,
+    /// The fencing number of who published it.
+    pub fence: i64,
+}
+
+/// Everything that one lake transaction does.
+#[derive(Clone, Debug, Default)]
+pub struct Publication {
+    /// Statements that run first in the transaction, such as CREATE TABLE.
+    pub statements_before: Vec<String>,
+    /// What happens to the rows of which table.
+    pub changes: Vec<TableChange>,
+    /// Which watermarks move.
+    pub watermarks: Vec<WatermarkMove>,
+    /// What the commit says about itself.
+    pub provenance: Provenance,
+    /// The commit message.
+    pub message: String,
+}
+
+/// What happens to the rows of one table: deletions first, then insertions.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TableChange {
+    /// The table.
+    pub table: TableName,
+    /// Which rows go.
+    pub delete: Delete,
+    /// A SELECT giving the rows that come, all columns in order.
+    pub insert: Option<String>,
+}
+
+/// Which rows go.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Delete {
+    /// None.
+    None,
+    /// All.
+    All,
+    /// Those whose row ids this SELECT gives.
+    RowIds(String),
+}
+
+/// One watermark's move.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct WatermarkMove {
+    /// What must stand there; `None`: nothing.
+    pub expected: Option<Watermark>,
+    /// What shall stand there; `None`: nothing.
+    pub new: Option<Watermark>,
+}
+
+/// Schema and table of the watermarks.
+const SCHEMA: &str = "__dynamic_tables";
+const TABLE: &str = "watermarks";
+
+/// A row that every publisher of a first watermark updates. Insertions alone never conflict, so without it two
+/// publishers that both find no watermark would both commit.
+const FIRST: &str = "";
+
+/// The watermarks stay in the catalog itself as long as there are no more than these: moving one costs no file then.
+const INLINED_WATERMARKS: u32 = 10_000;
+
+impl Session {
+    /// Does all of it in one lake transaction, or nothing. The result is the snapshot it made; if there was nothing
+    /// to do, the newest one.
+    ///
+    /// # Errors
+    /// A transient [`Code::Conflict`] if somebody else committed something that conflicts meanwhile: publish again.
+    /// A lasting one if a watermark is not the expected one: somebody else published the table.
+    pub fn publish(&self, publication: &Publication) -> Result<Snapshot> {
+        if !publication.watermarks.is_empty() {
+            self.ensure_watermarks()?;
+        }
+        let extra_info = publication.provenance.to_json()?;
+        let before: SnapshotId = match self.publish_in_transaction(publication, &extra_info) {
+            Ok(before) => before,
+            Err(failure) => {
+                self.roll_back();
+                // Whoever dropped the table of watermarks meanwhile: the next attempt looks again.
+                self.lake.watermarks_exist.store(false, Ordering::Relaxed);
+                return Err(failure);
+            }
+        };
+        self.published_after(before, &extra_info)
+    }
+
+    /// The watermarks in the lake; empty if there never was one.
+    pub fn watermarks(&self) -> Result<Vec<Watermark>> {
+        if !self.watermarks_exist()? {
+            return Ok(Vec::new());
+        }
+        let sql = format!(
+            "SELECT table_id, data_version, fingerprint, refresh_id, fence FROM {} WHERE table_id <> {} ORDER BY table_id",
+            self.watermark_table(),
+            quote_literal(FIRST)
+        );
+        self.rows(&sql, |row| {
+            Ok(Watermark {
+                table_id: row.get(0)?,
+                data_version: row.get(1)?,
+                fingerprint: row.get(2)?,
+                refresh_id: row.get(3)?,
+                fence: row.get(4)?,
+            })
+        })
+    }
+
+    /// The result is the snapshot on which the transaction stood.
+    fn publish_in_transaction(&self, publication: &Publication, extra_info: &str) -> Result<SnapshotId> {
+        self.execute("BEGIN")?;
+        let current =
+            format!("SELECT id::BIGINT FROM ducklake_current_snapshot({})", quote_literal(&self.lake.alias));
+        let before = self.row(&current, |row| row.get(0))?;
+        // Watermarks first: whoever lost the race writes no data files.
+        for watermark in &publication.watermarks {
+            self.move_watermark(watermark)?;
+        }
+        for statement in &publication.statements_before {
+            self.execute(statement)?;
+        }
+        for change in &publication.changes {
+            self.change_rows(change).map_err(|failure| failure.with_context("table", change.table.to_string()))?;
+        }
+        self.execute(&format!(
+            "CALL {}.set_commit_message({}, {}, extra_info => {})",
+            self.quoted_alias(),
+            quote_literal(AUTHOR),
+            quote_literal(&publication.message),
+            quote_literal(extra_info)
+        ))?;
+        self.execute("COMMIT")?;
+        Ok(before)
+    }
+
+    fn change_rows(&self, change: &TableChange) -> Result<()> {
+        let table = change.table.quoted(&self.lake.alias);
+        match &change.delete {
+            Delete::None => {}
+            Delete::All => {
+                self.execute(&format!("DELETE FROM {table}"))?;
+            }
+            Delete::RowIds(select) => {
+                self.execute(&format!("DELETE FROM {table} WHERE rowid IN ({select}\n)"))?;
+            }
+        }
+        if let Some(select) = &change.insert {
+            self.execute(&format!("INSERT INTO {table} {select}"))?;
+        }
+        Ok(())
+    }
+
+    fn move_watermark(&self, watermark: &WatermarkMove) -> Result<()> {
+        let table = self.watermark_table();
+        match (&watermark.expected, &watermark.new) {
+            (None, None) => Ok(()),
+            (None, Some(new)) => {
+                let id = quote_literal(&new.table_id);
+                let present = self.row(&format!("SELECT count(*) FROM {table} WHERE table_id = {id}"), |row| {
+                    row.get::<_, i64>(0)
+                })?;
+                if present > 0 {
+                    return Err(moved_by_another(&new.table_id));
+                }
+                self.execute(&format!(
+                    "UPDATE {table} SET fence = fence + 1 WHERE table_id = {}",
+                    quote_literal(FIRST)
+                ))?;
+                self.execute(&format!("INSERT INTO {table} VALUES ({})", values(new).join(", ")))?;
+                Ok(())
+            }
+            (Some(expected), None) => {
+                let deleted = self.execute(&format!("DELETE FROM {table} WHERE {}", is(expected)))?;
+                if deleted == 1 { Ok(()) } else { Err(moved_by_another(&expected.table_id)) }
+            }
+            (Some(expected), Some(new)) => {
+                if new.table_id != expected.table_id {
+                    return Err(Error::new(Code::Internal, "a watermark cannot move from one table to another"));
+                }
+                if new.fence < expected.fence {
+                    return Err(moved_by_another(&expected.table_id));
+                }
+                let set: Vec<String> =
+                    COLUMNS.iter().zip(values(new)).map(|(column, value)| format!("{column} = {value}")).collect();
+                let updated =
+                    self.execute(&format!("UPDATE {table} SET {} WHERE {}", set.join(", "), is(expected)))?;
+                if updated == 1 { Ok(()) } else { Err(moved_by_another(&expected.table_id)) }
+            }
+        }
+    }
+
+    /// The snapshot that our commit made, which is not always the newest.
+    fn published_after(&self, before: SnapshotId, extra_info: &str) -> Result<Snapshot> {
+        let (snapshots, changes) = (self.metadata("ducklake_snapshot"), self.metadata("ducklake_snapshot_changes"));
+        let sql = format!(
+            "SELECT s.snapshot_id::BIGINT, {TIME} FROM {snapshots} AS s JOIN {changes} AS c ON c.snapshot_id = s.snapshot_id \
+             WHERE s.snapshot_id > {before} AND c.snapshot_id > {before} AND c.commit_extra_info = {} \
+             ORDER BY s.snapshot_id LIMIT 1",
+            quote_literal(extra_info)
+        );
+        match self.rows(&sql, read_snapshot)?.pop() {
+            Some(found) => found.time(),
+            // A transaction that changed nothing makes no snapshot.
+            None => self.current_snapshot(),
+        }
+    }
+
+    fn roll_back(&self) {
+        // A failed commit has ended the transaction already; then there is nothing to roll back.
+        if !self.connection.is_autocommit()
+            && let Err(failure) = self.execute("ROLLBACK")
+        {
+            tracing::warn!(%failure, "rollback failed");
+        }
+    }
+
+    fn watermark_table(&self) -> String {
+        TableName::new(SCHEMA, TABLE).quoted(&self.lake.alias)
+    }
+
+    fn watermarks_exist(&self) -> Result<bool> {
+        if self.lake.watermarks_exist.load(Ordering::Relaxed) {
+            return Ok(true);
+        }
+        let (tables, schemas) = (self.metadata("ducklake_table"), self.metadata("ducklake_schema"));
+        let sql = format!(
+            "SELECT count(*) FROM {tables} AS t JOIN {schemas} AS s ON s.schema_id = t.schema_id \
+             WHERE t.end_snapshot IS NULL AND s.end_snapshot IS NULL AND t.table_name = {} AND s.schema_name = {}",
+            quote_literal(TABLE),
+            quote_literal(SCHEMA)
+        );
+        let exist = self.row(&sql, |row| row.get::<_, i64>(0))? > 0;
+        self.lake.watermarks_exist.store(exist, Ordering::Relaxed);
+        Ok(exist)
+    }
+
+    /// Creates the table of watermarks if there is none, in a commit of its own.
+    fn ensure_watermarks(&self) -> Result<()> {
+        if self.watermarks_exist()? {
+            return Ok(());
+        }
+        match self.create_watermarks() {
+            Ok(()) => Ok(()),
+            Err(failure) => {
+                self.roll_back();
+                // Somebody else may have created it at the same moment.
+                if self.watermarks_exist()? { Ok(()) } else { Err(failure) }
+            }
+        }
+    }
+
+    fn create_watermarks(&self) -> Result<()> {
+        let (alias, table) = (self.quoted_alias(), self.watermark_table());
+        self.execute("BEGIN")?;
+        self.execute(&format!("CREATE SCHEMA IF NOT EXISTS {alias}.{}", quote_identifier(SCHEMA)))?;
+        self.execute(&format!(
+            "CREATE TABLE {table} (table_id VARCHAR, data_version BIGINT, fingerprint VARCHAR, refresh_id VARCHAR, fence BIGINT)"
+        ))?;
+        self.execute(&format!("INSERT INTO {table} VALUES ({}, 0, '', '', 0)", quote_literal(FIRST)))?;
+        self.execute(&format!(
+            "CALL {alias}.set_commit_message({}, 'create the table of watermarks')",
+            quote_literal(AUTHOR)
+        ))?;
+        self.execute("COMMIT")?;
+        self.execute(&format!(
+            "CALL {alias}.set_option('data_inlining_row_limit', {INLINED_WATERMARKS}, schema => {}, table_name => {})",
+            quote_literal(SCHEMA),
+            quote_literal(TABLE)
+        ))?;
+        tracing::debug!(table = TABLE, schema = SCHEMA, "table of watermarks created");
+        Ok(())
+    }
+}
+
+/// Who our commits say made them.
+const AUTHOR: &str = "dynamic-tables";
+
+const COLUMNS: [&str; 5] = ["table_id", "data_version", "fingerprint", "refresh_id", "fence"];
+
+/// A watermark's values as SQL, in the order of [`COLUMNS`].
+fn values(watermark: &Watermark) -> [String; 5] {
+    [
+        quote_literal(&watermark.table_id),
+        watermark.data_version.to_string(),
+        quote_literal(&watermark.fingerprint),
+        quote_literal(&watermark.refresh_id),
+        watermark.fence.to_string(),
+    ]
+}
+
+/// The condition that a row is exactly this watermark.
+fn is(watermark: &Watermark) -> String {
+    let terms: Vec<String> =
+        COLUMNS.iter().zip(values(watermark)).map(|(column, value)| format!("{column} = {value}")).collect();
+    terms.join(" AND ")
+}
+
+fn moved_by_another(table_id: &str) -> Error {
+    Error::new(Code::Conflict, "the table was published by somebody else meanwhile")
+        .with_context("table_id", table_id)
+        .with_transient(false)
+}

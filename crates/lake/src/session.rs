@@ -1,0 +1,241 @@
+//! One connection to the lake: running SQL, with failures in the product's terms.
+
+use std::fmt;
+use std::sync::Arc;
+
+use duckdb::types::{TimeUnit, Value, ValueRef};
+use duckdb::{Connection, Row};
+use error::{Code, Error, Result};
+use sql::names::quote_identifier;
+
+use crate::attach::Shared;
+use crate::failure::translate;
+
+/// The result of a query, every value as DuckDB renders it as text.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Rows {
+    /// Name and type of each column.
+    pub columns: Vec<(String, String)>,
+    /// The rows; `None` is NULL.
+    pub rows: Vec<Vec<Option<String>>>,
+}
+
+/// One connection to the lake. Temporary tables belong to their session; unqualified names mean the lake's schema.
+pub struct Session {
+    pub(crate) connection: Connection,
+    pub(crate) lake: Arc<Shared>,
+}
+
+impl fmt::Debug for Session {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Session").field("lake", &self.lake.alias).finish_non_exhaustive()
+    }
+}
+
+/// Stops what a session is doing, from any thread.
+#[derive(Clone)]
+pub struct InterruptHandle {
+    handle: Arc<duckdb::InterruptHandle>,
+}
+
+impl InterruptHandle {
+    /// Makes the statement that the session is running fail. Without one, or after the session's end, it does
+    /// nothing.
+    pub fn interrupt(&self) {
+        self.handle.interrupt();
+    }
+}
+
+impl fmt::Debug for InterruptHandle {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("InterruptHandle").finish_non_exhaustive()
+    }
+}
+
+const DESCRIBE: &str = "DESCRIBE ";
+
+impl Session {
+    /// The name under which the lake is attached.
+    #[must_use]
+    pub fn alias(&self) -> &str {
+        &self.lake.alias
+    }
+
+    /// Runs one or several statements; the result is how many rows the last one changed.
+    pub fn execute(&self, sql: &str) -> Result<u64> {
+        self.run(sql).map_err(|failure| translate(failure, sql, 0))
+    }
+
+    fn run(&self, sql: &str) -> duckdb::Result<u64> {
+        let mut statement = self.connection.prepare(sql)?;
+        let changed = statement.execute([])?;
+        Ok(u64::try_from(changed).unwrap_or_default())
+    }
+
+    /// Runs one statement and collects its rows.
+    pub fn query(&self, sql: &str) -> Result<Rows> {
+        let sql = sql.trim().trim_end_matches(';').trim_end();
+        // DuckDB renders the values itself wherever the statement can be a subquery; what cannot (SHOW, CALL,
+        // EXPLAIN, INSERT ... RETURNING) gives plain values that are rendered here.
+        if can_be_subquery(sql)
+            && let Ok(columns) = self.describe(sql)
+        {
+            return self.query_as_text(sql, columns);
+        }
+        self.query_as_values(sql)
+    }
+
+    fn query_as_text(&self, sql: &str, columns: Vec<(String, String)>) -> Result<Rows> {
+        let list: Vec<String> = (1..=columns.len()).map(|number| format!("#{number}::VARCHAR")).collect();
+        let head = format!("SELECT {} FROM (", list.join(", "));
+        // The line break ends a comment that ends the user's text.
+        let wrapped = format!("{head}{sql}\n)");
+        let width = columns.len();
+        let read = || -> duckdb::Result<_> {
+            let mut statement = self.connection.prepare(&wrapped)?;
+            let rows = statement.query_map([], |row| (0..width).map(|index| row.get(index)).collect())?;
+            rows.collect::<duckdb::Result<Vec<Vec<Option<String>>>>>()
+        };
+        let rows = read().map_err(|failure| translate(failure, sql, head.len()))?;
+        Ok(Rows { columns, rows })
+    }
+
+    fn query_as_values(&self, sql: &str) -> Result<Rows> {
+        let read = || -> duckdb::Result<_> {
+            let mut statement = self.connection.prepare(sql)?;
+            let mut result = statement.query([])?;
+            let mut rows = Vec::new();
+            let mut width = None;
+            while let Some(row) = result.next()? {
+                let statement: &duckdb::Statement<'_> = row.as_ref();
+                let width = *width.get_or_insert_with(|| statement.column_count());
+                rows.push((0..width).map(|index| Ok(render(row.get_ref(index)?))).collect::<duckdb::Result<_>>()?);
+            }
+            let columns = result.as_ref().map_or_else(Vec::new, |statement| {
+                let names = statement.column_names();
+                names.into_iter().enumerate().map(|(i, name)| (name, statement.column_type(i).to_string())).collect()
+            });
+            Ok(Rows { columns, rows })
+        };
+        read().map_err(|failure| translate(failure, sql, 0))
+    }
+
+    /// Names and types of what a SELECT gives, without running it.
+    pub fn describe(&self, select: &str) -> Result<Vec<(String, String)>> {
+        let read = || -> duckdb::Result<_> {
+            let mut statement = self.connection.prepare(&format!("{DESCRIBE}{select}"))?;
+            let columns = statement.query_map([], |row| Ok((row.get(0)?, row.get(1)?)))?;
+            columns.collect()
+        };
+        read().map_err(|failure| translate(failure, select, DESCRIBE.len()))
+    }
+
+    /// A handle that stops what this session is doing.
+    #[must_use]
+    pub fn interrupt_handle(&self) -> InterruptHandle {
+        InterruptHandle { handle: self.connection.interrupt_handle() }
+    }
+
+    /// The rows of a statement of this crate's own, which is why no place in it is reported.
+    pub(crate) fn rows<T>(&self, sql: &str, read: impl FnMut(&Row<'_>) -> duckdb::Result<T>) -> Result<Vec<T>> {
+        let collect = || -> duckdb::Result<_> {
+            let mut statement = self.connection.prepare(sql)?;
+            let rows = statement.query_map([], read)?;
+            rows.collect()
+        };
+        collect().map_err(|failure| translate(failure, "", 0))
+    }
+
+    /// The one row of a statement of this crate's own.
+    pub(crate) fn row<T>(&self, sql: &str, read: impl FnMut(&Row<'_>) -> duckdb::Result<T>) -> Result<T> {
+        let row = self.rows(sql, read)?.into_iter().next();
+        row.ok_or_else(|| Error::new(Code::Internal, "the lake's catalog gave no row where there is always one"))
+    }
+
+    /// A table of DuckLake's metadata, for use in FROM.
+    pub(crate) fn metadata(&self, table: &str) -> String {
+        format!("{}.{table}", self.lake.metadata)
+    }
+
+    /// The lake's alias as an identifier.
+    pub(crate) fn quoted_alias(&self) -> String {
+        quote_identifier(&self.lake.alias)
+    }
+}
+
+/// Whether a statement begins like one that may stand in FROM (...). Its first word tells; comments go first.
+fn can_be_subquery(sql: &str) -> bool {
+    let mut rest = sql.trim_start();
+    loop {
+        if let Some(comment) = rest.strip_prefix("--") {
+            rest = comment.split_once('\n').map_or("", |(_, after)| after).trim_start();
+        } else if let Some(comment) = rest.strip_prefix("/*") {
+            rest = comment.split_once("*/").map_or("", |(_, after)| after).trim_start();
+        } else {
+            break;
+        }
+    }
+    if rest.starts_with('(') {
+        return true;
+    }
+    let end = rest.find(|c: char| !c.is_ascii_alphabetic()).unwrap_or(rest.len());
+    ["select", "from", "with", "values", "table"].iter().any(|word| rest[..end].eq_ignore_ascii_case(word))
+}
+
+/// A value of a statement that DuckDB does not render itself.
+fn render(value: ValueRef<'_>) -> Option<String> {
+    let value = match value {
+        ValueRef::Null => return None,
+        ValueRef::Timestamp(unit, count) => return Some(render_timestamp(unit, count)),
+        other => Value::from(other),
+    };
+    Some(match value {
+        Value::Boolean(value) => value.to_string(),
+        Value::TinyInt(value) => value.to_string(),
+        Value::SmallInt(value) => value.to_string(),
+        Value::Int(value) => value.to_string(),
+        Value::BigInt(value) => value.to_string(),
+        Value::HugeInt(value) => value.to_string(),
+        Value::UTinyInt(value) => value.to_string(),
+        Value::USmallInt(value) => value.to_string(),
+        Value::UInt(value) => value.to_string(),
+        Value::UBigInt(value) => value.to_string(),
+        Value::Float(value) => value.to_string(),
+        Value::Double(value) => value.to_string(),
+        Value::Text(text) | Value::Enum(text) => text,
+        Value::Blob(bytes) => String::from_utf8_lossy(&bytes).into_owned(),
+        other => format!("{other:?}"),
+    })
+}
+
+fn render_timestamp(unit: TimeUnit, count: i64) -> String {
+    let micros = match unit {
+        TimeUnit::Second => count.saturating_mul(1_000_000),
+        TimeUnit::Millisecond => count.saturating_mul(1_000),
+        TimeUnit::Microsecond => count,
+        TimeUnit::Nanosecond => count / 1_000,
+    };
+    jiff::Timestamp::from_microsecond(micros)
+        .map_or_else(|_| count.to_string(), |time| time.strftime("%Y-%m-%d %H:%M:%S%.f").to_string())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_may_stand_in_from() {
+        for sql in ["SELECT 1", "-- x\n from t", "/* a */ with x as (select 1) from x", "(select 1)", "values(1)"] {
+            assert!(can_be_subquery(sql), "{sql}");
+        }
+        for sql in ["SHOW TABLES", "call x()", "insert into t values (1)", "", "t", "selected"] {
+            assert!(!can_be_subquery(sql), "{sql}");
+        }
+    }
+
+    #[test]
+    fn timestamps_render_like_duckdb_does() {
+        assert_eq!(render_timestamp(TimeUnit::Microsecond, 1_500_000), "1970-01-01 00:00:01.5");
+        assert_eq!(render_timestamp(TimeUnit::Second, 0), "1970-01-01 00:00:00");
+    }
+}

@@ -1,0 +1,158 @@
+//! From a definition to a plan: parse, resolve against the lake, and the fingerprint that says whether a stored
+//! result can be continued.
+
+use std::collections::HashMap;
+use std::rc::Rc;
+
+use error::{Code, Error, Result, Span};
+use incremental::Plan;
+use lake::{ChangeKind, Changes, SnapshotId};
+use registry::{Definition, DynamicTable, Source, SourceKind};
+use sha2::{Digest, Sha256};
+use sql::names::TableName;
+use sql::properties::RefreshMode;
+use uuid::Uuid;
+
+use crate::pass::is_isolated;
+use crate::shape::Shape;
+use crate::tables::DynamicTables;
+
+/// A query as it stands in the lake now.
+pub(crate) struct Analysis {
+    pub plan: Plan,
+    identity: String,
+}
+
+impl Analysis {
+    /// Tells apart definitions, shapes of their sources, and ways of reading them that cannot be continued from one
+    /// another. `tables` are all dynamic tables.
+    pub fn fingerprint(&self, tables: &[DynamicTable]) -> String {
+        let mut hash = Sha256::new();
+        hash.update(&self.identity);
+        for source in &self.plan.sources {
+            let upstream = tables.iter().find(|table| table.definition.name == source.name);
+            if upstream.is_some_and(|upstream| !is_isolated(upstream)) {
+                hash.update(format!("\nat its data version: {}", source.name.to_string().to_lowercase()));
+            }
+        }
+        hash.finalize().iter().map(|byte| format!("{byte:02x}")).collect()
+    }
+}
+
+/// Analyses that are still right: nothing in the lake changed its shape since.
+#[derive(Default)]
+pub(crate) struct AnalysisCache {
+    known: HashMap<Uuid, (i64, Rc<Analysis>)>,
+    /// Up to which snapshot changes of shape were looked for.
+    seen: Option<SnapshotId>,
+}
+
+impl AnalysisCache {
+    /// Forgets everything if a table or view was created, dropped or altered in `changes`, or if they do not reach
+    /// back to what was seen.
+    pub fn follow(&mut self, since: SnapshotId, changes: &Changes) {
+        let reaches_back = self.seen.is_some_and(|seen| since <= seen);
+        let reshaped = changes.changes.iter().any(|change| {
+            self.seen.is_none_or(|seen| change.snapshot > seen)
+                && !matches!(change.kind, ChangeKind::Inserted | ChangeKind::Deleted | ChangeKind::Compacted)
+        });
+        if !reaches_back || reshaped {
+            self.known.clear();
+        }
+        self.seen = Some(changes.current.id);
+    }
+}
+
+impl DynamicTables {
+    /// The analysis of a registered table, cached as long as neither it nor the lake's shape changed.
+    pub(crate) fn analyse(&self, definition: &Definition) -> Result<Rc<Analysis>> {
+        if let Some((revision, analysis)) = self.analyses.borrow().known.get(&definition.id)
+            && *revision == definition.revision
+        {
+            return Ok(Rc::clone(analysis));
+        }
+        let analysis = Rc::new(self.analyse_query(&definition.query)?);
+        self.analyses.borrow_mut().known.insert(definition.id, (definition.revision, Rc::clone(&analysis)));
+        Ok(analysis)
+    }
+
+    /// The analysis of a query whose unqualified names are looked up in the lake's schema.
+    pub(crate) fn analyse_query(&self, query: &str) -> Result<Analysis> {
+        let query = self.parser.parse(query)?;
+        let shape = Shape { lake: &self.lake, session: &self.session };
+        let plan = Plan::analyse(&query, &shape, &self.parser, self.lake.alias(), self.lake.schema())
+            .map_err(|error| place_binder_error(error, &query.text))?;
+        let identity = plan.identity(&self.parser)?;
+        Ok(Analysis { plan, identity })
+    }
+
+    /// The sources of a plan as the registry keeps them; `tables` are all dynamic tables.
+    pub(crate) fn registered_sources(&self, plan: &Plan, tables: &[DynamicTable]) -> Result<Vec<Source>> {
+        let upstream = |name: &TableName| tables.iter().find(|table| table.definition.name == *name);
+        let mut sources = Vec::new();
+        for source in &plan.sources {
+            let upstream = upstream(&source.name).map(|table| table.definition.id);
+            sources.push(Source {
+                name: source.name.clone(),
+                kind: if upstream.is_some() { SourceKind::DynamicTable } else { SourceKind::Table },
+                lake_table_id: self.session.table(&source.name, None)?.map(|table| table.id),
+                upstream,
+                columns: source.used.iter().map(|column| (column.name.clone(), column.data_type.clone())).collect(),
+            });
+        }
+        let view = |name: &TableName| Source {
+            name: name.clone(),
+            kind: SourceKind::View,
+            lake_table_id: None,
+            upstream: None,
+            columns: Vec::new(),
+        };
+        sources.extend(plan.views.iter().map(view));
+        Ok(sources)
+    }
+}
+
+/// The engine binds another text than the user wrote; the place of a name in it is looked up again in the user's.
+fn place_binder_error(error: Error, text: &str) -> Error {
+    if error.span().is_some_and(|span| span.text == text) || error.code() != Code::Query {
+        return error;
+    }
+    let mut placed = Error::new(Code::Query, error.message().to_owned());
+    if let Some(hint) = error.hint() {
+        placed = placed.with_hint(hint);
+    }
+    let quoted = error.message().split('"').nth(1).filter(|name| !name.is_empty());
+    match quoted.and_then(|name| text.to_lowercase().find(&name.to_lowercase()).map(|offset| (offset, name.len()))) {
+        // Lower-casing keeps byte offsets for ASCII only.
+        Some((offset, length)) if text.is_ascii() => placed.with_span(Span::new(text, offset, length)),
+        _ => placed,
+    }
+}
+
+/// What `mode` comes to for this plan: whether it is maintained incrementally, and why (not).
+///
+/// # Errors
+/// `QUERY` with the place when INCREMENTAL is demanded of a query that has no incremental rule.
+pub(crate) fn resolve_mode(mode: RefreshMode, plan: &Plan, text: &str) -> Result<(bool, Option<String>)> {
+    let reason = plan.reasons.first();
+    match (mode, reason) {
+        (RefreshMode::Full, _) => Ok((false, Some("REFRESH_MODE = FULL".to_owned()))),
+        (_, None) => Ok((true, None)),
+        (RefreshMode::Auto, Some(reason)) => Ok((false, Some(reason.text.clone()))),
+        (RefreshMode::Incremental, Some(reason)) => {
+            let error = Error::new(Code::Query, format!("the query cannot be refreshed incrementally: {reason}"))
+                .with_hint("Use REFRESH_MODE = AUTO to have it refreshed in full, or change the query.");
+            Err(match reason.location {
+                Some(location) => error.with_span(Span::new(text, location, 0)),
+                None => error,
+            })
+        }
+    }
+}
+
+impl DynamicTables {
+    /// Forgets what is known of a table whose definition is about to change.
+    pub(crate) fn forget_analysis(&self, table: Uuid) {
+        self.analyses.borrow_mut().known.remove(&table);
+    }
+}

@@ -1,0 +1,113 @@
+//! Which way a refresh goes: no change, incremental, or full; with the figures and the reason.
+
+use registry::RefreshAction;
+use serde_json::{Value, json};
+use sql::properties::{Properties, RefreshMode};
+
+/// Sources with fewer rows than this, all together, are read whole: the fixed costs of finding out what changed
+/// are more than it costs to compute everything.
+pub(crate) const FLOOR_ROWS: u64 = 1_000;
+
+/// What the choice is made from.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Figures {
+    /// Rows of all sources, from the catalog.
+    pub source_rows: u64,
+    /// Rows of the sources that came or went since the table's data version: an estimate from the catalog at first,
+    /// the count afterwards.
+    pub changed_rows: u64,
+    /// Rows of the dynamic table.
+    pub target_rows: Option<u64>,
+    /// Groups that the change touches, where groups are recomputed.
+    pub affected_groups: Option<u64>,
+}
+
+impl Figures {
+    /// As they are stored in the history.
+    pub fn to_json(&self, threshold: f64) -> Value {
+        json!({
+            "source_rows": self.source_rows, "changed_rows": self.changed_rows, "target_rows": self.target_rows,
+            "affected_groups": self.affected_groups, "cardinality_threshold": threshold, "floor_rows": FLOOR_ROWS,
+        })
+    }
+}
+
+/// The chosen way and why.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Chosen {
+    pub action: RefreshAction,
+    pub reason: String,
+}
+
+/// Chooses between incremental and full for a query that could be either.
+pub(crate) fn choose(properties: &Properties, figures: &Figures) -> Chosen {
+    let incremental = |reason: String| Chosen { action: RefreshAction::Incremental, reason };
+    let full = |reason: String| Chosen { action: RefreshAction::Full, reason };
+    let Figures { source_rows, changed_rows, .. } = figures;
+    match properties.refresh_mode {
+        RefreshMode::Full => full("REFRESH_MODE = FULL".to_owned()),
+        RefreshMode::Incremental => incremental(format!("{changed_rows} of {source_rows} source rows changed")),
+        RefreshMode::Auto if *source_rows < FLOOR_ROWS => {
+            full(format!("the sources are small: {source_rows} rows, fewer than {FLOOR_ROWS}"))
+        }
+        RefreshMode::Auto if above(*changed_rows, *source_rows, properties.cardinality_threshold) => full(format!(
+            "{changed_rows} of {source_rows} source rows changed, more than the threshold of {}",
+            properties.cardinality_threshold
+        )),
+        RefreshMode::Auto => incremental(format!("{changed_rows} of {source_rows} source rows changed")),
+    }
+}
+
+/// Chooses again, once it is known how many groups would have to be recomputed. `None`: stay incremental.
+pub(crate) fn too_many_groups(properties: &Properties, figures: &Figures) -> Option<Chosen> {
+    let (groups, rows) = (figures.affected_groups?, figures.target_rows?);
+    let over = properties.refresh_mode == RefreshMode::Auto && above(groups, rows, properties.cardinality_threshold);
+    over.then(|| Chosen {
+        action: RefreshAction::Full,
+        reason: format!(
+            "{groups} groups of {rows} rows are affected, more than the threshold of {}",
+            properties.cardinality_threshold
+        ),
+    })
+}
+
+#[expect(clippy::cast_precision_loss, reason = "a share of row counts needs no more than 52 bits")]
+fn above(part: u64, whole: u64, threshold: f64) -> bool {
+    part as f64 > threshold * whole as f64
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn figures(source_rows: u64, changed_rows: u64) -> Figures {
+        Figures { source_rows, changed_rows, ..Figures::default() }
+    }
+
+    #[test]
+    fn auto_goes_by_size_and_share() {
+        let auto = Properties::default();
+        assert_eq!(choose(&auto, &figures(500, 1)).action, RefreshAction::Full);
+        assert_eq!(choose(&auto, &figures(10_000, 3_000)).action, RefreshAction::Incremental);
+        assert_eq!(choose(&auto, &figures(10_000, 3_001)).action, RefreshAction::Full);
+    }
+
+    #[test]
+    fn a_demanded_mode_is_kept() {
+        let incremental = Properties { refresh_mode: RefreshMode::Incremental, ..Properties::default() };
+        assert_eq!(choose(&incremental, &figures(10, 10)).action, RefreshAction::Incremental);
+        let full = Properties { refresh_mode: RefreshMode::Full, ..Properties::default() };
+        assert_eq!(choose(&full, &figures(1_000_000, 1)).action, RefreshAction::Full);
+    }
+
+    #[test]
+    fn many_groups_turn_a_recompute_into_a_full_refresh() {
+        let auto = Properties::default();
+        let mut some = figures(1_000_000, 10);
+        some.affected_groups = Some(50);
+        some.target_rows = Some(100);
+        assert!(too_many_groups(&auto, &some).is_some());
+        some.affected_groups = Some(30);
+        assert!(too_many_groups(&auto, &some).is_none());
+    }
+}

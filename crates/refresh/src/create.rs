@@ -1,0 +1,227 @@
+//! CREATE [OR REPLACE | OR ALTER] DYNAMIC TABLE.
+//!
+//! A new table is registered first and filled then; if filling fails, the registration is taken back, and if the
+//! process dies in between, the next refresh fills it. A replaced table is published under its new query first and
+//! registered then, so that the old definition stays in force until the new one is there.
+
+use std::collections::HashSet;
+
+use error::{Code, Error, Result, Span};
+use jiff::Timestamp;
+use registry::{Alteration, Definition, DynamicTable, Progress, RefreshState, RefreshTrigger, SchedulingState};
+use sql::names::TableName;
+use sql::properties::Initialize;
+use sql::statement::{CreateDynamicTable, CreateMode};
+use uuid::Uuid;
+
+use crate::analysis::{Analysis, resolve_mode};
+use crate::pass::{Manner, graph, with_upstream};
+use crate::report::{CreateAction, Created, RefreshReport};
+use crate::tables::DynamicTables;
+
+/// Schemas that start so belong to this product.
+const RESERVED_SCHEMA_PREFIX: &str = "__";
+
+impl DynamicTables {
+    /// Creates, replaces or alters a dynamic table. `text` is the whole input that the statement stands in.
+    ///
+    /// # Errors
+    /// `QUERY` with the place for a query that does not bind or a name that is taken, `DEPENDENCY` for a cycle, and
+    /// whatever the first refresh fails with. Then nothing is left of a new table, and a replaced one is as before.
+    pub fn create(&self, statement: &CreateDynamicTable, text: &str) -> Result<Created> {
+        let name = self.resolve(&statement.name)?;
+        let tables = self.registry.load_all()?;
+        let existing = tables.iter().find(|table| table.definition.name == name).cloned();
+        match (&existing, statement.mode) {
+            (Some(_), CreateMode::Create) if statement.if_not_exists => {
+                return Ok(created(name, CreateAction::AlreadyExists, None));
+            }
+            (Some(_), CreateMode::Create) => {
+                return Err(Error::new(Code::Query, format!("dynamic table {name} already exists"))
+                    .with_span(statement.name.span(text))
+                    .with_hint("Use CREATE OR REPLACE, CREATE OR ALTER or CREATE ... IF NOT EXISTS."));
+            }
+            (Some(_), _) => {}
+            (None, _) => self.name_is_free(&name, statement, text)?,
+        }
+        let (analysis, table) = self.define(statement, text, &name, &tables, existing.as_ref())?;
+        let warnings = notices(&analysis, &table);
+        let mut result = match existing {
+            None => self.create_new(table, &tables)?,
+            Some(existing) if statement.mode == CreateMode::OrAlter && existing.definition.fingerprint == table.definition.fingerprint => {
+                self.change_properties(&existing, table)?
+            }
+            Some(existing) => self.replace(&existing, table, &tables)?,
+        };
+        let (incremental, reason) = resolve_mode(statement.properties.refresh_mode, &analysis.plan, &statement.query)?;
+        result.incremental = incremental;
+        result.reason = reason;
+        result.notices = warnings;
+        Ok(result)
+    }
+
+    pub(crate) fn name_is_free(&self, name: &TableName, statement: &CreateDynamicTable, text: &str) -> Result<()> {
+        let what = if self.session.table(name, None)?.is_some() {
+            "table"
+        } else if self.session.view(name)?.is_some() {
+            "view"
+        } else {
+            if name.schema.starts_with(RESERVED_SCHEMA_PREFIX) {
+                return Err(Error::new(Code::Query, format!("schema {} is reserved", name.schema))
+                    .with_span(statement.name.span(text))
+                    .with_hint(format!("Schemas whose names start with {RESERVED_SCHEMA_PREFIX} hold bookkeeping.")));
+            }
+            return Ok(());
+        };
+        Err(Error::new(Code::Query, format!("{name} is the name of a plain {what}"))
+            .with_span(statement.name.span(text))
+            .with_hint(format!("Choose another name, or drop the {what} first.")))
+    }
+
+    /// The analysed query and the table as it would be registered.
+    pub(crate) fn define(
+        &self,
+        statement: &CreateDynamicTable,
+        text: &str,
+        name: &TableName,
+        tables: &[DynamicTable],
+        existing: Option<&DynamicTable>,
+    ) -> Result<(Analysis, DynamicTable)> {
+        let in_text = |error: Error| shift_span(error, &statement.query, statement.query_offset, text);
+        statement.properties.check()?;
+        let analysis = self.analyse_query(&statement.query).map_err(in_text)?;
+        let (incremental, reason) =
+            resolve_mode(statement.properties.refresh_mode, &analysis.plan, &statement.query).map_err(in_text)?;
+        let sources = self.registered_sources(&analysis.plan, tables)?;
+        let now = Timestamp::now();
+        let table = DynamicTable {
+            definition: Definition {
+                id: existing.map_or_else(Uuid::now_v7, |existing| existing.definition.id),
+                name: existing.map_or_else(|| name.clone(), |existing| existing.definition.name.clone()),
+                query: statement.query.clone(),
+                properties: statement.properties.clone(),
+                fingerprint: analysis.fingerprint(tables),
+                revision: existing.map_or(1, |existing| existing.definition.revision),
+                state: existing.map_or(SchedulingState::Running, |existing| existing.definition.state.clone()),
+                refresh_mode_reason: reason,
+                incremental,
+                columns: analysis.plan.output.clone(),
+                created_at: existing.map_or(now, |existing| existing.definition.created_at),
+                updated_at: now,
+            },
+            sources,
+            progress: existing.map_or_else(Progress::default, |existing| existing.progress.clone()),
+        };
+        self.refuse_cycle(&table, tables).map_err(|error| error.with_span(statement.name.span(text)))?;
+        Ok((analysis, table))
+    }
+
+    fn refuse_cycle(&self, table: &DynamicTable, tables: &[DynamicTable]) -> Result<()> {
+        let others = tables.iter().filter(|other| other.definition.id != table.definition.id);
+        let all: Vec<DynamicTable> = others.cloned().chain(std::iter::once(table.clone())).collect();
+        graph(&all).map(|_| ())
+    }
+
+    fn create_new(&self, table: DynamicTable, tables: &[DynamicTable]) -> Result<Created> {
+        let name = table.definition.name.clone();
+        self.registry.create(&table)?;
+        if table.definition.properties.initialize == Initialize::OnSchedule {
+            return Ok(created(name, CreateAction::Created, None));
+        }
+        let id = table.definition.id;
+        let mut tables = tables.to_vec();
+        tables.push(table);
+        match self.first_refresh(tables, id, &HashSet::new()) {
+            Ok(report) => Ok(created(name, CreateAction::Created, Some(report))),
+            Err(error) => {
+                // The failure of the first refresh is what the user must hear of.
+                if let Err(cleanup) = self.registry.drop(&[id]) {
+                    tracing::warn!(table = %name, error = %cleanup, "could not take back the registration of a table");
+                }
+                Err(error.with_context("table", name.to_string()))
+            }
+        }
+    }
+
+    /// Refreshes a table and what it reads; a failure is an error.
+    fn first_refresh(&self, tables: Vec<DynamicTable>, id: Uuid, renewed: &HashSet<Uuid>) -> Result<RefreshReport> {
+        let order = with_upstream(&tables, &HashSet::from([id]))?;
+        let mut course = self.course(tables, &order, renewed)?;
+        let manner =
+            Manner { trigger: RefreshTrigger::Creation, worker: None, full: &HashSet::new() };
+        let mut last = None;
+        let mut failure = None;
+        self.run(&mut course, &order, &manner, &|| false, &mut |report| {
+            if report.state == RefreshState::Failed && failure.is_none() {
+                failure = Some(report);
+            } else {
+                last = Some(report);
+            }
+        })?;
+        match (failure, last) {
+            (Some(report), _) => Err(report.error.unwrap_or_else(|| {
+                Error::new(Code::Internal, format!("the refresh of {} failed without an error", report.name))
+            })),
+            (None, Some(report)) => Ok(report),
+            (None, None) => Err(Error::new(Code::Internal, "nothing was refreshed")),
+        }
+    }
+
+    fn change_properties(&self, existing: &DynamicTable, table: DynamicTable) -> Result<Created> {
+        let name = table.definition.name.clone();
+        if existing.definition.properties == table.definition.properties && existing.definition.query == table.definition.query {
+            return Ok(created(name, CreateAction::Unchanged, None));
+        }
+        self.registry.alter(&[Alteration { definition: table.definition, sources: table.sources, progress: None }])?;
+        Ok(created(name, CreateAction::Altered, None))
+    }
+
+    /// Fills the table with the new query's result, then registers the query. Everything up to the publication
+    /// leaves the old definition in force; dying between both makes the next refresh restore the old content.
+    fn replace(&self, existing: &DynamicTable, table: DynamicTable, tables: &[DynamicTable]) -> Result<Created> {
+        let name = table.definition.name.clone();
+        let id = table.definition.id;
+        let unfilled = table.definition.properties.initialize == Initialize::OnSchedule
+            && existing.progress.data_version.is_none();
+        if unfilled {
+            self.registry.alter(&[Alteration { definition: table.definition, sources: table.sources, progress: None }])?;
+            return Ok(created(name, CreateAction::Replaced, None));
+        }
+        let alteration = Alteration { definition: table.definition.clone(), sources: table.sources.clone(), progress: None };
+        let mut all: Vec<DynamicTable> = tables.iter().filter(|other| other.definition.id != id).cloned().collect();
+        all.push(table);
+        self.forget_analysis(id);
+        let refreshed = self.first_refresh(all, id, &HashSet::from([id]));
+        self.forget_analysis(id);
+        let report = refreshed?;
+        self.registry.alter(&[alteration])?;
+        Ok(created(name, CreateAction::Replaced, Some(report)))
+    }
+}
+
+fn created(name: TableName, action: CreateAction, refresh: Option<RefreshReport>) -> Created {
+    Created { name, action, incremental: false, reason: None, refresh, notices: Vec::new() }
+}
+
+/// What the user should know about a query that is fine.
+fn notices(analysis: &Analysis, table: &DynamicTable) -> Vec<String> {
+    let mut notices = Vec::new();
+    if analysis.plan.volatile {
+        notices.push(
+            "the query gives another result at every evaluation; it is computed in full at every refresh and cannot be verified"
+                .to_owned(),
+        );
+    }
+    if table.sources.is_empty() {
+        notices.push("the query reads no table, so nothing will ever make it change".to_owned());
+    }
+    notices
+}
+
+/// A place in the query becomes the place in the whole text.
+pub(crate) fn shift_span(error: Error, query: &str, query_offset: usize, text: &str) -> Error {
+    match error.span().cloned() {
+        Some(span) if span.text == query => error.with_span(Span::new(text, query_offset + span.offset, span.length)),
+        _ => error,
+    }
+}

@@ -1,0 +1,90 @@
+//! DROP DYNAMIC TABLE.
+//!
+//! The table is suspended, then dropped from the lake together with its watermark, then forgotten by the registry: if
+//! the process dies in between, nothing brings the table back and the same statement ends the work.
+
+use std::collections::HashSet;
+
+use error::{Code, Error, Result};
+use jiff::Timestamp;
+use lake::{Publication, Watermark, WatermarkMove};
+use registry::{DynamicTable, SchedulingState, SuspendedBy};
+use sql::names::{ObjectName, TableName};
+use uuid::Uuid;
+
+use crate::pass::graph;
+use crate::tables::{DynamicTables, unknown};
+
+impl DynamicTables {
+    /// Drops a dynamic table; with `cascade` also every dynamic table that reads it. The names of what was dropped.
+    ///
+    /// # Errors
+    /// `QUERY` when it does not exist (unless `if_exists`), `DEPENDENCY` when others read it and `cascade` is not
+    /// given.
+    pub fn drop(&self, name: &ObjectName, if_exists: bool, cascade: bool) -> Result<Vec<TableName>> {
+        let resolved = self.resolve(name)?;
+        let tables = self.registry.load_all()?;
+        let Some(table) = tables.iter().find(|table| table.definition.name == resolved) else {
+            if if_exists {
+                return Ok(Vec::new());
+            }
+            let error = unknown(&resolved);
+            return Err(match self.session.table(&resolved, None)? {
+                Some(_) => error.with_hint("It is a plain table: DROP TABLE drops it."),
+                None => error,
+            });
+        };
+        let graph = graph(&tables)?;
+        let readers: HashSet<Uuid> = graph.all_downstream([&table.definition.id]).into_iter().collect();
+        let find = |id: Uuid| tables.iter().find(|table| table.definition.id == id);
+        // Readers first, so that no moment leaves a table without what it reads.
+        let mut doomed: Vec<&DynamicTable> = graph
+            .sorted(readers.iter().chain(std::iter::once(&table.definition.id)))
+            .into_iter()
+            .filter_map(find)
+            .collect();
+        doomed.reverse();
+        if doomed.len() > 1 && !cascade {
+            let readers: Vec<String> = doomed
+                .iter()
+                .filter(|reader| reader.definition.id != table.definition.id)
+                .map(|reader| reader.definition.name.to_string())
+                .collect();
+            return Err(Error::new(Code::Dependency, format!("other dynamic tables depend on {resolved}: {}", readers.join(", ")))
+                .with_hint("Drop those first, or use CASCADE to drop all of them."));
+        }
+        let ids: Vec<Uuid> = doomed.iter().map(|table| table.definition.id).collect();
+        self.registry.set_state(
+            &ids,
+            &SchedulingState::Suspended {
+                by: SuspendedBy::User,
+                reason: Some("being dropped".to_owned()),
+                since: Timestamp::now(),
+            },
+        )?;
+        self.retried(|| self.drop_from_lake(&doomed))?;
+        self.registry.drop(&ids)?;
+        Ok(doomed.iter().map(|table| table.definition.name.clone()).collect())
+    }
+
+    fn drop_from_lake(&self, doomed: &[&DynamicTable]) -> Result<()> {
+        let watermarks = self.session.watermarks()?;
+        let mark = |table: &DynamicTable| -> Option<Watermark> {
+            let id = table.definition.id.to_string();
+            watermarks.iter().find(|mark| mark.table_id == id).cloned()
+        };
+        let mut publication = Publication { message: "drop dynamic tables".to_owned(), ..Publication::default() };
+        for table in doomed {
+            // Without a watermark the table in the lake, if there is one, was never ours.
+            if let Some(watermark) = mark(table) {
+                publication.watermarks.push(WatermarkMove { expected: Some(watermark), new: None });
+                let name = table.definition.name.quoted(self.lake.alias());
+                publication.statements_before.push(format!("DROP TABLE IF EXISTS {name}"));
+            }
+        }
+        if !publication.watermarks.is_empty() {
+            self.session.publish(&publication)?;
+        }
+        Ok(())
+    }
+}

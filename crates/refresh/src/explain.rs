@@ -1,0 +1,264 @@
+//! Why a table is refreshed the way it is, and what a refresh would do: the same decisions and the same statements as
+//! a refresh, without publishing.
+
+use std::collections::HashSet;
+
+use error::{Result, Span};
+use registry::{DynamicTable, RefreshAction};
+use sql::names::{ObjectName, TableName};
+
+use crate::pass::{Course, Situation, with_upstream};
+use crate::prepare::{Prepared, Steps, output_columns};
+use crate::report::{DryRun, RefreshRequest};
+use crate::sources::Told;
+use crate::tables::{DynamicTables, unknown};
+
+/// How many of the rows that would change are shown.
+const SHOWN: usize = 20;
+
+/// Why a table is refreshed the way it is.
+#[derive(Clone, Debug)]
+pub struct Explanation {
+    /// The table.
+    pub name: TableName,
+    /// Its query.
+    pub query: String,
+    /// `INCREMENTAL` or `FULL`.
+    pub mode: String,
+    /// Why not incremental.
+    pub reason: Option<String>,
+    /// The operators of the query, parents first.
+    pub tree: Vec<ExplainedNode>,
+    /// What it reads.
+    pub sources: Vec<ExplainedSource>,
+    /// What the next refresh would do; `None` when that cannot be told yet.
+    pub choice: Option<Choice>,
+    /// The statements that a refresh would run now to compute its change, in order.
+    pub statements: Vec<String>,
+}
+
+/// An operator of the query.
+#[derive(Clone, Debug)]
+pub struct ExplainedNode {
+    /// How deep it stands below the root.
+    pub depth: usize,
+    /// What it is.
+    pub operator: String,
+    /// The rule that maintains it.
+    pub rule: Option<String>,
+    /// Why there is none.
+    pub reason: Option<String>,
+    /// Its line in the query, from 1; 0 if not known.
+    pub line: usize,
+    /// Its column in the query, from 1; 0 if not known.
+    pub column: usize,
+}
+
+/// A table that is read.
+#[derive(Clone, Debug)]
+pub struct ExplainedSource {
+    /// Its name.
+    pub name: TableName,
+    /// `TABLE` or `DYNAMIC_TABLE`.
+    pub kind: String,
+    /// The columns the query looks at.
+    pub columns: Vec<String>,
+    /// Rows it has.
+    pub rows: u64,
+    /// About how many rows came or went since the table's data version.
+    pub changed: Option<u64>,
+    /// How that change is read.
+    pub window: String,
+}
+
+/// What a refresh would do.
+#[derive(Clone, Debug)]
+pub struct Choice {
+    /// NO_DATA, INCREMENTAL, FULL or REINITIALIZE.
+    pub action: String,
+    /// Why.
+    pub reason: String,
+    /// The figures it was chosen by, as (name, value).
+    pub figures: Vec<(String, String)>,
+}
+
+impl DynamicTables {
+    /// Explains how a table is refreshed. Computes the change that a refresh would publish now, and throws it away.
+    ///
+    /// # Errors
+    /// `QUERY` when it does not exist, and whatever a refresh would fail with.
+    pub fn explain(&self, name: &ObjectName) -> Result<Explanation> {
+        let table = self.find(name)?;
+        let (course, table) = self.rehearse(&table)?;
+        let situation = self.situation_of(&course, &table)?;
+        let plan = &situation.analysis.plan;
+        let text = &table.definition.query;
+        let place = |location: Option<usize>| {
+            location.filter(|place| *place <= text.len()).map_or((0, 0), |place| Span::new(text.as_str(), place, 0).line_and_column())
+        };
+        let tree = plan.operators.iter().map(|operator| {
+            let (line, column) = place(operator.reason.as_ref().and_then(|reason| reason.location).or(operator.location));
+            ExplainedNode {
+                depth: operator.depth,
+                operator: operator.name.clone(),
+                rule: operator.rule.clone(),
+                reason: operator.reason.as_ref().map(ToString::to_string),
+                line,
+                column,
+            }
+        });
+        let tree: Vec<ExplainedNode> = tree.collect();
+        let sources = self.explain_sources(&course, &table, &situation)?;
+        *self.trace.borrow_mut() = Some(Vec::new());
+        let outcome = self.compute(&course, &table, &situation, false, &mut Steps::start());
+        let statements = self.trace.borrow_mut().take().unwrap_or_default();
+        self.forget_temporaries()?;
+        let outcome = outcome?;
+        let figures = outcome.figures.to_json(table.definition.properties.cardinality_threshold);
+        let figures = figures.as_object().into_iter().flatten();
+        let choice = Choice {
+            action: outcome.chosen.action.as_str().to_owned(),
+            reason: outcome.chosen.reason,
+            figures: figures.map(|(name, value)| (name.clone(), value.to_string())).collect(),
+        };
+        Ok(Explanation {
+            name: table.definition.name.clone(),
+            query: text.clone(),
+            mode: if table.definition.incremental { "INCREMENTAL" } else { "FULL" }.to_owned(),
+            reason: table.definition.refresh_mode_reason.clone(),
+            tree,
+            sources,
+            choice: Some(choice),
+            statements,
+        })
+    }
+
+    /// What refreshing tables would do, each by itself: the dynamic tables that it reads are taken as they stand.
+    ///
+    /// # Errors
+    /// `QUERY` for an unknown name, and whatever a refresh would fail with.
+    pub fn dry_run(&self, request: &RefreshRequest) -> Result<Vec<DryRun>> {
+        let tables = self.registry.load_all()?;
+        let mut named = HashSet::new();
+        for name in &request.names {
+            let name = self.resolve(name)?;
+            let table = tables.iter().find(|table| table.definition.name == name).ok_or_else(|| unknown(&name))?;
+            named.insert(table.definition.id);
+        }
+        if named.is_empty() {
+            named.extend(tables.iter().map(|table| table.definition.id));
+        }
+        let mut runs = Vec::new();
+        for id in with_upstream(&tables, &named)?.into_iter().filter(|id| named.contains(id)) {
+            if let Some(table) = tables.iter().find(|table| table.definition.id == id) {
+                let run = self.dry_run_one(table, request.full);
+                self.forget_temporaries()?;
+                runs.push(run?);
+            }
+        }
+        Ok(runs)
+    }
+
+    fn dry_run_one(&self, table: &DynamicTable, full: bool) -> Result<DryRun> {
+        let (course, table) = self.rehearse(table)?;
+        let situation = self.situation_of(&course, &table)?;
+        let outcome = self.compute(&course, &table, &situation, full, &mut Steps::start())?;
+        let columns = output_columns(&situation.analysis.plan);
+        let nothing = |action, reason| DryRun {
+            name: table.definition.name.clone(),
+            action,
+            reason,
+            rows_inserted: 0,
+            rows_deleted: 0,
+            sample: lake::Rows::default(),
+        };
+        let reason = outcome.chosen.reason;
+        let Some(prepared) = outcome.prepared else { return Ok(nothing(RefreshAction::NoData, reason)) };
+        Ok(DryRun {
+            rows_inserted: prepared.rows_inserted,
+            rows_deleted: prepared.rows_deleted,
+            sample: self.sample(&prepared, &table, &columns)?,
+            ..nothing(outcome.chosen.action, reason)
+        })
+    }
+
+    fn sample(&self, prepared: &Prepared, table: &DynamicTable, columns: &[String]) -> Result<lake::Rows> {
+        let list = incremental::apply::column_list(columns);
+        let name = table.definition.name.quoted(self.lake.alias());
+        let mut parts = Vec::new();
+        match &prepared.delete {
+            lake::Delete::None => {}
+            lake::Delete::All => parts.push(format!("(SELECT '-' AS change, {list} FROM {name} LIMIT {SHOWN})")),
+            lake::Delete::RowIds(ids) => {
+                parts.push(format!("(SELECT '-' AS change, {list} FROM {name} WHERE rowid IN ({ids}) LIMIT {SHOWN})"));
+            }
+        }
+        if let Some(insert) = &prepared.insert {
+            parts.push(format!("(SELECT '+' AS change, * FROM ({insert}) LIMIT {SHOWN})"));
+        }
+        if parts.is_empty() {
+            return Ok(lake::Rows::default());
+        }
+        self.session.query(&format!("SELECT * FROM ({}) ORDER BY ALL LIMIT {SHOWN}", parts.join(" UNION ALL ")))
+    }
+
+    /// A course for one table to the newest version that everything it reads has already.
+    fn rehearse(&self, table: &DynamicTable) -> Result<(Course, DynamicTable)> {
+        let tables = self.registry.load_all()?;
+        let order = with_upstream(&tables, &HashSet::from([table.definition.id]))?;
+        let mut course = self.course(tables, &order, &HashSet::new())?;
+        let upstream = order.iter().filter(|id| **id != table.definition.id);
+        let versions = upstream.filter_map(|id| {
+            course.tables.iter().find(|other| other.definition.id == *id)?.progress.data_version
+        });
+        if let Some(version) = versions.min()
+            && version < course.version.id
+            && let Some(snapshot) = self.session.snapshot(version)?
+        {
+            course.version = snapshot;
+        }
+        let table = course.tables.iter().find(|other| other.definition.id == table.definition.id).cloned();
+        let table = table.ok_or_else(|| error::Error::new(error::Code::Conflict, "the table was dropped meanwhile"))?;
+        Ok((course, table))
+    }
+
+    fn situation_of(&self, course: &Course, table: &DynamicTable) -> Result<Situation> {
+        let id = table.definition.id.to_string();
+        let watermark = self.session.watermarks()?.into_iter().find(|mark| mark.table_id == id);
+        self.situation(course, table, watermark.as_ref(), &crate::recover::Agreement::Agree)
+    }
+
+    fn explain_sources(&self, course: &Course, table: &DynamicTable, situation: &Situation) -> Result<Vec<ExplainedSource>> {
+        let plan = &situation.analysis.plan;
+        let from = if situation.start_over.is_some() { None } else { table.progress.data_version };
+        let spans = self.spans(plan, from, course.version.id, &course.tables)?;
+        let windows = match self.windows(&spans)? {
+            Told::Windows(windows) => Some(windows),
+            Told::Broken(_) => None,
+        };
+        let mut sources = Vec::new();
+        for (number, source) in plan.sources.iter().enumerate() {
+            let upstream = course.tables.iter().any(|other| other.definition.name == source.name);
+            let window = windows.as_ref().map(|windows| &windows[number]);
+            sources.push(ExplainedSource {
+                name: source.name.clone(),
+                kind: if upstream { "DYNAMIC_TABLE" } else { "TABLE" }.to_owned(),
+                columns: source.used.iter().map(|column| column.name.clone()).collect(),
+                rows: self.session.table(&source.name, None)?.map_or(0, |found| found.rows),
+                changed: window.map(|window| window.inserted + window.deleted),
+                window: window.map_or_else(|| "whole".to_owned(), described),
+            });
+        }
+        Ok(sources)
+    }
+}
+
+fn described(window: &lake::Window) -> String {
+    match window.rule {
+        lake::WindowRule::Unchanged => "unchanged".to_owned(),
+        lake::WindowRule::Insertions => "insertions of the change feed".to_owned(),
+        lake::WindowRule::DistinctFeed => "change feed, each row once per snapshot".to_owned(),
+        lake::WindowRule::CandidateRowIds => "rows named by the change feed, as they are at both ends".to_owned(),
+        lake::WindowRule::Broken(_) => "whole".to_owned(),
+    }
+}

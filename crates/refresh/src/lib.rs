@@ -1,0 +1,37 @@
+//! Keeping dynamic tables: where the registry (what they are), the lake (what they hold) and the delta rules meet.
+//!
+//! A refresh reads like this: what does the table read ([`analysis`]), what changed since its data version
+//! ([`sources`]), which way is cheaper ([`choose`]), compute the change outside any lake transaction ([`prepare`]),
+//! and publish it in one short one, together with the watermark and the provenance ([`publish`]). If a process
+//! died in between, the lake's commit says how far it came ([`recover`]).
+//!
+//! This crate does not know HTTP, terminals or worker processes.
+
+mod alter;
+mod analysis;
+mod choose;
+mod create;
+mod describe;
+mod drop;
+mod explain;
+mod pass;
+mod poll;
+mod prepare;
+mod publish;
+mod recover;
+mod report;
+mod shape;
+mod sources;
+mod status;
+mod tables;
+mod validate;
+mod verify;
+
+pub use describe::Description;
+pub use explain::{Choice, ExplainedNode, ExplainedSource, Explanation};
+pub use poll::Pass;
+pub use report::{
+    Altered, Check, CreateAction, Created, DryRun, RefreshReport, RefreshRequest, Verification,
+};
+pub use status::Status;
+pub use tables::{DynamicTables, Interrupter};

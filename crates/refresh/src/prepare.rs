@@ -1,0 +1,432 @@
+//! Computing a change outside any lake transaction: every read is pinned to a snapshot, every result goes to a
+//! temporary table, which spills to disk when memory is short.
+
+use std::time::{Duration, Instant};
+
+use error::{Code, Error, Result};
+use incremental::apply;
+use incremental::render::{Reading, Renderer};
+use incremental::rules::aggregate::{Aggregate, key_column};
+use incremental::rules::fold::Fold;
+use incremental::rules::linear::Term;
+use incremental::{Plan, Root};
+use lake::{Delete, SnapshotId, Window};
+use sql::names::TableName;
+
+use crate::sources::{SourceChanges, counted};
+use crate::tables::DynamicTables;
+
+/// Writing only the difference of a full refresh pays while at most this share of the rows differs.
+const DIFFERENCE_SHARE: f64 = 0.5;
+
+const RESULT: &str = "__dt_result";
+const CHANGE: &str = "__dt_change";
+const DELETES: &str = "__dt_deletes";
+const INSERTS: &str = "__dt_inserts";
+const KEYS: &str = "__dt_keys";
+const KEYS_WITH_NULL: &str = "__dt_keys_with_null";
+const GROUPS: &str = "__dt_groups";
+const STORED: &str = "__dt_stored";
+const FOLDED: &str = "__dt_folded";
+
+/// A change that is ready to be published.
+#[derive(Debug)]
+pub(crate) struct Prepared {
+    pub delete: Delete,
+    pub insert: Option<String>,
+    pub rows_inserted: u64,
+    pub rows_deleted: u64,
+    /// Rows that the work was measured by: changed source rows, or the rows of a full result.
+    pub rows_read: u64,
+    /// How it was done, for the reason shown.
+    pub how: String,
+    /// The reads of the feed that must still be right when it is published.
+    pub windows: Vec<Window>,
+}
+
+/// The table a change is brought to, as it stands.
+pub(crate) struct Target<'a> {
+    pub table: &'a TableName,
+    /// The snapshot at which its rows are read; `None`: it is empty or does not exist.
+    pub snapshot: Option<SnapshotId>,
+    pub rows: u64,
+}
+
+/// An incremental computation that found it should not be one.
+pub(crate) enum Attempt {
+    Prepared(Prepared),
+    /// Compute in full instead, for this reason.
+    Full(String),
+}
+
+/// Measures the steps of a refresh.
+#[derive(Debug)]
+pub(crate) struct Steps {
+    pub done: Vec<(&'static str, Duration)>,
+    since: Instant,
+}
+
+impl Steps {
+    pub fn start() -> Self {
+        Self { done: Vec::new(), since: Instant::now() }
+    }
+
+    /// Ends a step and begins the next.
+    pub fn end(&mut self, name: &'static str) {
+        let now = Instant::now();
+        self.done.push((name, now - self.since));
+        self.since = now;
+    }
+}
+
+impl DynamicTables {
+    /// The whole result at the new version; against a stored one only the difference, where that is less.
+    pub(crate) fn prepare_full(
+        &self,
+        plan: &Plan,
+        changes: &SourceChanges,
+        target: &Target<'_>,
+        steps: &mut Steps,
+    ) -> Result<Prepared> {
+        let renderer = self.renderer(changes);
+        let query = plan.whole(&renderer, Reading::New)?;
+        let rows = self.work(&format!("CREATE OR REPLACE TEMP TABLE {RESULT} AS {query}"))?;
+        let rows = if rows > 0 { rows } else { self.count(RESULT)? };
+        steps.end("compute");
+        let all = |delete, rows_deleted, how: &str| Prepared {
+            delete,
+            insert: (rows > 0).then(|| format!("SELECT * FROM temp.main.{RESULT}")),
+            rows_inserted: rows,
+            rows_deleted,
+            rows_read: rows,
+            how: how.to_owned(),
+            windows: Vec::new(),
+        };
+        if target.snapshot.is_none() || target.rows == 0 {
+            return Ok(all(Delete::None, 0, "wrote the whole result"));
+        }
+        if rows == 0 {
+            return Ok(all(Delete::All, target.rows, "emptied the table"));
+        }
+        let columns = output_columns(plan);
+        let terms = [
+            (true, format!("SELECT * FROM temp.main.{RESULT}")),
+            (false, format!("SELECT {} FROM {}", apply::column_list(&columns), self.stored(target))),
+        ];
+        self.work(&format!(
+            "CREATE OR REPLACE TEMP TABLE {CHANGE} AS {}",
+            apply::net(&apply::weighted(&terms), &columns)
+        ))?;
+        let (came, went) = self.weights(CHANGE)?;
+        let prepared = if is_small_share(came + went, rows.max(target.rows)) {
+            let mut prepared = self.changes_by_value(CHANGE, &columns, target, came, went)?;
+            prepared.rows_read = rows;
+            "wrote only the difference".clone_into(&mut prepared.how);
+            prepared
+        } else {
+            all(Delete::All, target.rows, "wrote the whole result")
+        };
+        steps.end("compare");
+        Ok(prepared)
+    }
+
+    /// The change of an incremental query.
+    pub(crate) fn prepare_incremental(
+        &self,
+        plan: &Plan,
+        changes: &SourceChanges,
+        target: &Target<'_>,
+        too_many: &dyn Fn(u64) -> Option<String>,
+        steps: &mut Steps,
+    ) -> Result<Attempt> {
+        let mut attempt = match &plan.root {
+            Root::Opaque => return Err(Error::new(Code::Internal, "a query without a rule was refreshed incrementally")),
+            Root::Linear(linear) => {
+                self.by_value(&linear.change(&changes.states), changes, &output_columns(plan), target)?
+            }
+            Root::Aggregate(aggregate) => match &aggregate.fold {
+                Ok(fold) if fold.invertible() || changes.went == 0 => {
+                    self.fold(aggregate, fold, changes, plan, target)?
+                }
+                _ => self.recompute_groups(aggregate, changes, plan, target, too_many)?,
+            },
+        };
+        steps.end("compute");
+        if let Attempt::Prepared(prepared) = &mut attempt {
+            prepared.rows_read = changes.came + changes.went;
+            prepared.windows.clone_from(&changes.windows);
+        }
+        Ok(attempt)
+    }
+
+    pub(crate) fn renderer<'a>(&'a self, changes: &'a SourceChanges) -> Renderer<'a> {
+        Renderer { parser: &self.parser, lake: self.lake.alias(), sources: &changes.states }
+    }
+
+    /// The terms of a change as SQL.
+    fn terms(&self, terms: &[Term], changes: &SourceChanges) -> Result<Vec<(bool, String)>> {
+        let renderer = self.renderer(changes);
+        terms.iter().map(|term| Ok((term.came, renderer.sql(&term.node)?))).collect()
+    }
+
+    /// A change given as rows that came and went, applied by the values of the rows.
+    fn by_value(
+        &self,
+        terms: &[Term],
+        changes: &SourceChanges,
+        columns: &[String],
+        target: &Target<'_>,
+    ) -> Result<Attempt> {
+        let terms = self.terms(terms, changes)?;
+        if terms.iter().all(|(came, _)| *came) {
+            let selects: Vec<&str> = terms.iter().map(|(_, sql)| sql.as_str()).collect();
+            let select = selects.join(") UNION ALL (");
+            self.work(&format!("CREATE OR REPLACE TEMP TABLE {INSERTS} AS ({select})"))?;
+            let rows = self.count(INSERTS)?;
+            return Ok(Attempt::Prepared(Prepared {
+                delete: Delete::None,
+                insert: (rows > 0).then(|| format!("SELECT * FROM temp.main.{INSERTS}")),
+                rows_inserted: rows,
+                rows_deleted: 0,
+                rows_read: 0,
+                how: "appended".to_owned(),
+                windows: Vec::new(),
+            }));
+        }
+        self.work(&format!(
+            "CREATE OR REPLACE TEMP TABLE {CHANGE} AS {}",
+            apply::net(&apply::weighted(&terms), columns)
+        ))?;
+        let (came, went) = self.weights(CHANGE)?;
+        match self.changes_by_value(CHANGE, columns, target, came, went) {
+            Ok(prepared) => Ok(Attempt::Prepared(prepared)),
+            Err(error) if error.code() == Code::Internal && error.context().iter().any(|(key, _)| *key == "missing") => {
+                Ok(Attempt::Full(error.message().to_owned()))
+            }
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Finds the rows to delete and to insert for a net change.
+    fn changes_by_value(
+        &self,
+        change: &str,
+        columns: &[String],
+        target: &Target<'_>,
+        came: u64,
+        went: u64,
+    ) -> Result<Prepared> {
+        let change = format!("temp.main.{change}");
+        let delete = if went == 0 {
+            Delete::None
+        } else {
+            let nulls = self.session.query(&apply::never_null(&change, columns))?;
+            let never_null: Vec<bool> = (0..columns.len())
+                .map(|column| nulls.rows.first().and_then(|row| row[column].as_deref()) == Some("true"))
+                .collect();
+            self.work(&format!(
+                "CREATE OR REPLACE TEMP TABLE {DELETES} AS {}",
+                apply::deletes(&change, &self.stored(target), columns, &never_null)
+            ))?;
+            let found = self.count(DELETES)?;
+            if found != went {
+                let message = format!("the table lacks {} of the {went} rows that should go", went - found.min(went));
+                return Err(Error::new(Code::Internal, message).with_context("missing", (went - found.min(went)).to_string()));
+            }
+            Delete::RowIds(format!("SELECT {} FROM temp.main.{DELETES}", apply::ROW_ID))
+        };
+        Ok(Prepared {
+            delete,
+            insert: (came > 0).then(|| apply::inserts(&change, columns)),
+            rows_inserted: came,
+            rows_deleted: went,
+            rows_read: 0,
+            how: "applied the change".to_owned(),
+            windows: Vec::new(),
+        })
+    }
+
+    fn fold(
+        &self,
+        aggregate: &Aggregate,
+        fold: &Fold,
+        changes: &SourceChanges,
+        plan: &Plan,
+        target: &Target<'_>,
+    ) -> Result<Attempt> {
+        let terms = self.terms(&aggregate.changed_input(fold, &changes.states), changes)?;
+        self.work(&format!(
+            "CREATE OR REPLACE TEMP TABLE {GROUPS} AS {}",
+            fold.deltas(&apply::weighted(&terms))
+        ))?;
+        self.work(&format!(
+            "CREATE OR REPLACE TEMP TABLE {FOLDED} AS {}",
+            fold.new_rows(&format!("temp.main.{GROUPS}"), &self.stored(target))
+        ))?;
+        let rows = self.session.query(&format!(
+            "SELECT count(*) FILTER (__dt_rows < 0), \
+             count(*) FILTER ({0} IS NOT NULL AND NOT __dt_same), count(*) FILTER (__dt_rows > 0 AND NOT __dt_same) \
+             FROM temp.main.{FOLDED}",
+            apply::ROW_ID
+        ))?;
+        if counted(&rows, 0) > 0 {
+            return Ok(Attempt::Full("a stored group has fewer rows than went".to_owned()));
+        }
+        let (deleted, inserted) = (counted(&rows, 1), counted(&rows, 2));
+        let columns = apply::column_list(&output_columns(plan));
+        Ok(Attempt::Prepared(Prepared {
+            delete: if deleted == 0 {
+                Delete::None
+            } else {
+                Delete::RowIds(format!(
+                    "SELECT {0} FROM temp.main.{FOLDED} WHERE {0} IS NOT NULL AND NOT __dt_same",
+                    apply::ROW_ID
+                ))
+            },
+            insert: (inserted > 0)
+                .then(|| format!("SELECT {columns} FROM temp.main.{FOLDED} WHERE __dt_rows > 0 AND NOT __dt_same")),
+            rows_inserted: inserted,
+            rows_deleted: deleted,
+            rows_read: 0,
+            how: "folded the change into its groups".to_owned(),
+            windows: Vec::new(),
+        }))
+    }
+
+    fn recompute_groups(
+        &self,
+        aggregate: &Aggregate,
+        changes: &SourceChanges,
+        plan: &Plan,
+        target: &Target<'_>,
+        too_many: &dyn Fn(u64) -> Option<String>,
+    ) -> Result<Attempt> {
+        let columns = output_columns(plan);
+        let (groups, with_null) = self.affected_keys(aggregate, changes)?;
+        if let Some(reason) = too_many(groups) {
+            return Ok(Attempt::Full(reason));
+        }
+        let mut restrictions = vec![(KEYS, false)];
+        if with_null > 0 {
+            restrictions.push((KEYS_WITH_NULL, true));
+        }
+        let renderer = self.renderer(changes);
+        let groups_at = |reading| -> Result<String> {
+            let mut selects = Vec::new();
+            for (keys, with_null) in &restrictions {
+                selects.push(renderer.sql(&aggregate.restricted(reading, keys, *with_null, &self.parser)?)?);
+                if aggregate.key_count() == 0 {
+                    break;
+                }
+            }
+            Ok(selects.join(" UNION ALL "))
+        };
+        let new = groups_at(Reading::New)?;
+        let Some(key_columns) = &aggregate.key_columns else {
+            let terms = [(true, new), (false, groups_at(Reading::Old)?)];
+            self.work(&format!(
+                "CREATE OR REPLACE TEMP TABLE {CHANGE} AS {}",
+                apply::net(&apply::weighted(&terms), &columns)
+            ))?;
+            let (came, went) = self.weights(CHANGE)?;
+            return match self.changes_by_value(CHANGE, &columns, target, came, went) {
+                Err(error) if error.context().iter().any(|(key, _)| *key == "missing") => {
+                    Ok(Attempt::Full(error.message().to_owned()))
+                }
+                prepared => prepared.map(Attempt::Prepared),
+            };
+        };
+        let keys: Vec<String> = key_columns.iter().map(|column| columns[*column].clone()).collect();
+        let stored: Vec<String> = restrictions
+            .iter()
+            .take(if keys.is_empty() { 1 } else { restrictions.len() })
+            .map(|(table, with_null)| apply::stored_groups(&self.stored(target), &columns, &keys, table, *with_null))
+            .collect();
+        self.work(&format!("CREATE OR REPLACE TEMP TABLE {STORED} AS {}", stored.join(" UNION ALL ")))?;
+        let list = apply::column_list(&columns);
+        let both = format!(
+            "(SELECT {list}, NULL::BIGINT AS {0}, 1::BIGINT AS {1} FROM ({new}) UNION ALL \
+             SELECT {list}, {0}, -1::BIGINT FROM temp.main.{STORED})",
+            apply::ROW_ID,
+            apply::WEIGHT
+        );
+        self.work(&format!(
+            "CREATE OR REPLACE TEMP TABLE {CHANGE} AS {}",
+            apply::net_with_row_id(&both, &columns)
+        ))?;
+        let (came, went) = self.weights(CHANGE)?;
+        let weight = apply::WEIGHT;
+        Ok(Attempt::Prepared(Prepared {
+            delete: if went == 0 {
+                Delete::None
+            } else {
+                Delete::RowIds(format!("SELECT {} FROM temp.main.{CHANGE} WHERE {weight} < 0", apply::ROW_ID))
+            },
+            insert: (came > 0).then(|| format!("SELECT {list} FROM temp.main.{CHANGE} WHERE {weight} > 0")),
+            rows_inserted: came,
+            rows_deleted: went,
+            rows_read: 0,
+            how: match aggregate.key_count() {
+                0 => "recomputed the aggregate".to_owned(),
+                _ => format!("recomputed {groups} affected groups"),
+            },
+            windows: Vec::new(),
+        }))
+    }
+
+    /// The keys of the affected groups, those with a NULL in a table of their own; how many there are in all, and
+    /// how many of the latter.
+    fn affected_keys(&self, aggregate: &Aggregate, changes: &SourceChanges) -> Result<(u64, u64)> {
+        if aggregate.key_count() == 0 {
+            return Ok((1, 0));
+        }
+        let terms = self.terms(&aggregate.changed_keys(&changes.states), changes)?;
+        let selects: Vec<&str> = terms.iter().map(|(_, sql)| sql.as_str()).collect();
+        let keys: Vec<String> = (0..aggregate.key_count()).map(key_column).collect();
+        let some_null: Vec<String> = keys.iter().map(|key| format!("{key} IS NULL")).collect();
+        let some_null = some_null.join(" OR ");
+        let all = format!("SELECT DISTINCT {} FROM (({}))", keys.join(", "), selects.join(") UNION ALL ("));
+        self.work(&format!("CREATE OR REPLACE TEMP TABLE {KEYS} AS {all}"))?;
+        self.work(&format!(
+            "CREATE OR REPLACE TEMP TABLE {KEYS_WITH_NULL} AS SELECT * FROM temp.main.{KEYS} WHERE {some_null}"
+        ))?;
+        let with_null = self.count(KEYS_WITH_NULL)?;
+        if with_null > 0 {
+            self.work(&format!("DELETE FROM temp.main.{KEYS} WHERE {some_null}"))?;
+        }
+        Ok((self.count(KEYS)? + with_null, with_null))
+    }
+
+    /// The stored rows of the target, as a relation.
+    fn stored(&self, target: &Target<'_>) -> String {
+        let name = target.table.quoted(self.lake.alias());
+        match target.snapshot {
+            Some(snapshot) => format!("{name} AT (VERSION => {snapshot})"),
+            None => name,
+        }
+    }
+
+    fn count(&self, table: &str) -> Result<u64> {
+        Ok(counted(&self.session.query(&format!("SELECT count(*) FROM temp.main.{table}"))?, 0))
+    }
+
+    /// How many rows came and how many went in a net change.
+    fn weights(&self, change: &str) -> Result<(u64, u64)> {
+        let weight = apply::WEIGHT;
+        let rows = self.session.query(&format!(
+            "SELECT coalesce(sum({weight}) FILTER ({weight} > 0), 0), coalesce(-sum({weight}) FILTER ({weight} < 0), 0) \
+             FROM temp.main.{change}"
+        ))?;
+        Ok((counted(&rows, 0), counted(&rows, 1)))
+    }
+}
+
+/// The names of the result's columns.
+pub(crate) fn output_columns(plan: &Plan) -> Vec<String> {
+    plan.output.iter().map(|(name, _)| name.clone()).collect()
+}
+
+#[expect(clippy::cast_precision_loss, reason = "a share of row counts needs no more than 52 bits")]
+fn is_small_share(part: u64, whole: u64) -> bool {
+    part as f64 <= DIFFERENCE_SHARE * whole as f64
+}

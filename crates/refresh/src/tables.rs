@@ -1,0 +1,92 @@
+//! The dynamic tables of one lake: the rooms this crate stands between, and looking tables up.
+
+use std::cell::RefCell;
+
+use error::{Code, Error, Result};
+use lake::{InterruptHandle, Lake, Session};
+use registry::{DynamicTable, Registry};
+use sql::names::{ObjectName, TableName};
+use sql::query::Parser;
+
+use crate::analysis::AnalysisCache;
+
+/// The dynamic tables of one lake: what they are (registry) and what they hold (lake).
+///
+/// Not `Sync`: open one per thread.
+pub struct DynamicTables {
+    pub(crate) lake: Lake,
+    pub(crate) session: Session,
+    pub(crate) registry: Registry,
+    pub(crate) parser: Parser,
+    pub(crate) analyses: RefCell<AnalysisCache>,
+    /// The statements of a refresh, kept while it is explained.
+    pub(crate) trace: RefCell<Option<Vec<String>>>,
+}
+
+/// Stops the statement that is running in the lake, from any thread: Ctrl-C, SIGTERM, a time limit.
+#[derive(Clone)]
+pub struct Interrupter(InterruptHandle);
+
+impl Interrupter {
+    /// Makes the running statement fail.
+    pub fn interrupt(&self) {
+        self.0.interrupt();
+    }
+}
+
+impl DynamicTables {
+    /// Opens the dynamic tables of a lake.
+    ///
+    /// # Errors
+    /// What the lake says when it gives no session, `INTERNAL` when the parser cannot be opened.
+    pub fn open(lake: Lake, registry: Registry) -> Result<Self> {
+        let session = lake.session()?;
+        Ok(Self { lake, session, registry, parser: Parser::new()?, analyses: RefCell::default(), trace: RefCell::default() })
+    }
+
+    /// The connection to the lake, for plain DuckDB statements.
+    #[must_use]
+    pub const fn session(&self) -> &Session {
+        &self.session
+    }
+
+    /// The registry.
+    #[must_use]
+    pub const fn registry(&self) -> &Registry {
+        &self.registry
+    }
+
+    /// A handle that stops what the lake is doing for this value.
+    #[must_use]
+    pub fn interrupter(&self) -> Interrupter {
+        Interrupter(self.session.interrupt_handle())
+    }
+
+    /// The table of the lake that a name means.
+    ///
+    /// # Errors
+    /// `QUERY` when the name belongs to another catalog.
+    pub fn resolve(&self, name: &ObjectName) -> Result<TableName> {
+        name.resolve(self.lake.alias(), self.lake.schema())
+    }
+
+    /// Runs a statement of a refresh: one that works on temporary tables only.
+    pub(crate) fn work(&self, sql: &str) -> Result<u64> {
+        if let Some(trace) = self.trace.borrow_mut().as_mut() {
+            trace.push(sql.to_owned());
+        }
+        self.session.execute(sql)
+    }
+
+    /// The dynamic table of that name.
+    pub(crate) fn find(&self, name: &ObjectName) -> Result<DynamicTable> {
+        let resolved = self.resolve(name)?;
+        self.registry.get(&resolved)?.ok_or_else(|| unknown(&resolved))
+    }
+}
+
+/// The error for a name that is no dynamic table.
+pub(crate) fn unknown(name: &TableName) -> Error {
+    Error::new(Code::Query, format!("dynamic table {name} does not exist"))
+        .with_hint("`dynamic-tables list` shows those that do.")
+}

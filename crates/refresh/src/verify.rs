@@ -1,0 +1,170 @@
+//! Comparing a dynamic table with its query: the oracle.
+
+use error::{Code, Error, Result};
+use incremental::apply;
+use incremental::render::Reading;
+use lake::Watermark;
+use registry::DynamicTable;
+use sql::names::{ObjectName, quote_identifier};
+
+use crate::pass::refresh_graph;
+use crate::prepare::output_columns;
+use crate::report::Verification;
+use crate::sources::{SourceChanges, counted, state_of};
+use crate::tables::{DynamicTables, unknown};
+
+/// How often a comparison begins again because the table was refreshed meanwhile.
+const TRIES: usize = 3;
+
+/// How many of the rows that differ are shown.
+const SHOWN: usize = 20;
+
+/// Two floating-point values that differ by less than this share of the greater one are taken for the same sum.
+const FLOAT_TOLERANCE: &str = "1e-9";
+
+const EXPECTED: &str = "__dt_expected";
+const DIFFERENCE: &str = "__dt_difference";
+
+impl DynamicTables {
+    /// Compares tables with their queries, evaluated at the data version that the lake itself says they have. Empty
+    /// `names` means all.
+    ///
+    /// # Errors
+    /// `QUERY` for an unknown name, and whatever the evaluation of a query fails with.
+    pub fn verify(&self, names: &[ObjectName]) -> Result<Vec<Verification>> {
+        let tables = self.registry.load_all()?;
+        let mut wanted = Vec::new();
+        for name in names {
+            let name = self.resolve(name)?;
+            let table = tables.iter().find(|table| table.definition.name == name).ok_or_else(|| unknown(&name))?;
+            wanted.push(table.definition.id);
+        }
+        let graph = refresh_graph(&tables)?;
+        let ids = if wanted.is_empty() { tables.iter().map(|table| table.definition.id).collect() } else { wanted };
+        let mut results = Vec::new();
+        for id in graph.sorted(&ids) {
+            if let Some(table) = tables.iter().find(|table| table.definition.id == id) {
+                results.push(self.verify_table(table, &tables).map_err(|error| {
+                    error.with_context("table", table.definition.name.to_string())
+                })?);
+            }
+        }
+        Ok(results)
+    }
+
+    fn verify_table(&self, table: &DynamicTable, tables: &[DynamicTable]) -> Result<Verification> {
+        let skipped = |why: &str| Verification {
+            name: table.definition.name.clone(),
+            data_version: None,
+            rows: 0,
+            missing: 0,
+            surplus: 0,
+            float_noise: 0,
+            sample: lake::Rows::default(),
+            skipped: Some(why.to_owned()),
+        };
+        let analysis = self.analyse(&table.definition)?;
+        if analysis.plan.volatile {
+            return Ok(skipped("the query gives another result at every evaluation"));
+        }
+        for _ in 0..TRIES {
+            let Some(before) = self.watermark_of(table)? else { return Ok(skipped("not initialised yet")) };
+            let result = self.compare(table, &before, tables);
+            self.forget_temporaries()?;
+            let verification = result?;
+            if self.watermark_of(table)?.as_ref() == Some(&before) {
+                return Ok(verification);
+            }
+        }
+        Err(Error::new(Code::Conflict, "the table was refreshed again and again while it was compared"))
+    }
+
+    fn watermark_of(&self, table: &DynamicTable) -> Result<Option<Watermark>> {
+        let id = table.definition.id.to_string();
+        Ok(self.session.watermarks()?.into_iter().find(|mark| mark.table_id == id))
+    }
+
+    fn compare(&self, table: &DynamicTable, watermark: &Watermark, tables: &[DynamicTable]) -> Result<Verification> {
+        let analysis = self.analyse(&table.definition)?;
+        let plan = &analysis.plan;
+        let version = watermark.data_version;
+        let spans = self.spans(plan, None, version, tables)?;
+        let states = SourceChanges { states: spans.iter().map(state_of).collect(), ..SourceChanges::default() };
+        let query = plan.whole(&self.renderer(&states), Reading::New)?;
+        let columns = output_columns(plan);
+        self.work(&format!("CREATE OR REPLACE TEMP TABLE {EXPECTED} AS {query}"))?;
+        let stored = format!(
+            "SELECT {} FROM {}",
+            apply::column_list(&columns),
+            table.definition.name.quoted(self.lake.alias())
+        );
+        let terms = [(true, format!("SELECT * FROM temp.main.{EXPECTED}")), (false, stored)];
+        self.work(&format!(
+            "CREATE OR REPLACE TEMP TABLE {DIFFERENCE} AS {}",
+            apply::net(&apply::weighted(&terms), &columns)
+        ))?;
+        let floats: Vec<String> = plan
+            .output
+            .iter()
+            .filter(|(_, data_type)| matches!(data_type.as_str(), "DOUBLE" | "FLOAT"))
+            .map(|(name, _)| name.clone())
+            .collect();
+        let float_noise = if floats.is_empty() { 0 } else { self.take_away_float_noise(&columns, &floats)? };
+        let weight = apply::WEIGHT;
+        let counts = self.session.query(&format!(
+            "SELECT coalesce(sum({weight}) FILTER ({weight} > 0), 0), coalesce(-sum({weight}) FILTER ({weight} < 0), 0), \
+             (SELECT count(*) FROM temp.main.{EXPECTED}) FROM temp.main.{DIFFERENCE}"
+        ))?;
+        let sample = self.session.query(&format!(
+            "SELECT CASE WHEN {weight} > 0 THEN 'missing' ELSE 'surplus' END AS difference, {} \
+             FROM temp.main.{DIFFERENCE} ORDER BY ALL LIMIT {SHOWN}",
+            apply::column_list(&columns)
+        ))?;
+        Ok(Verification {
+            name: table.definition.name.clone(),
+            data_version: Some(version),
+            rows: counted(&counts, 2),
+            missing: counted(&counts, 0),
+            surplus: counted(&counts, 1),
+            float_noise,
+            sample,
+            skipped: None,
+        })
+    }
+
+    /// Takes pairs of rows out of the difference that are the same but for the last digits of floating-point values.
+    /// How many pairs those were.
+    fn take_away_float_noise(&self, columns: &[String], floats: &[String]) -> Result<u64> {
+        let weight = apply::WEIGHT;
+        let exact: Vec<String> = columns.iter().filter(|column| !floats.contains(column)).cloned().collect();
+        let partition = if exact.is_empty() { String::new() } else { format!("PARTITION BY {}", apply::column_list(&exact)) };
+        // Rows stand in the same order on both sides, so that each meets its counterpart.
+        let side = |sign: &str| {
+            format!(
+                "SELECT rowid AS __dt_id, *, row_number() OVER ({partition} ORDER BY {}) AS __dt_n \
+                 FROM temp.main.{DIFFERENCE} WHERE {weight} = {sign}",
+                apply::column_list(floats)
+            )
+        };
+        let mut equal: Vec<String> = exact
+            .iter()
+            .map(|column| format!("m.{0} IS NOT DISTINCT FROM s.{0}", quote_identifier(column)))
+            .collect();
+        equal.push("m.__dt_n = s.__dt_n".to_owned());
+        equal.extend(floats.iter().map(|column| {
+            let name = quote_identifier(column);
+            format!(
+                "(m.{name} IS NOT DISTINCT FROM s.{name} \
+                 OR abs(m.{name} - s.{name}) <= {FLOAT_TOLERANCE} * greatest(abs(m.{name}), abs(s.{name})))"
+            )
+        }));
+        let removed = self.work(&format!(
+            "DELETE FROM temp.main.{DIFFERENCE} WHERE rowid IN (SELECT unnest([m.__dt_id, s.__dt_id]) \
+             FROM ({}) AS m JOIN ({}) AS s ON {})",
+            side("1"),
+            side("-1"),
+            equal.join(" AND ")
+        ))?;
+        Ok(removed / 2)
+    }
+}

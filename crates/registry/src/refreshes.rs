@@ -1,0 +1,120 @@
+//! Operations on refreshes: begin, end, list, tidy up.
+
+use error::{Code, Error, Result};
+use jiff::Timestamp;
+use uuid::Uuid;
+
+use crate::Registry;
+use crate::catalog::{replace_sources, write_publication};
+use crate::history::{Abandoned, FinishedRefresh, HistoryFilter, ProgressChange, Refresh, RefreshState};
+use crate::record::{progress_columns, read_refresh, refresh_columns, refresh_identity_columns};
+use crate::statement::Statement;
+use crate::store::Transaction;
+
+impl Registry {
+    /// Writes the history rows of refreshes that begin. A transaction of its own: whatever happens to the refresh,
+    /// that it was begun is known.
+    pub fn begin_refreshes(&self, refreshes: &[Refresh]) -> Result<()> {
+        self.store.transaction(async |transaction| {
+            for refresh in refreshes {
+                let mut row = refresh_identity_columns(refresh);
+                row.extend(refresh_columns(refresh));
+                transaction.execute(Statement::insert("refresh_history", row)).await?;
+            }
+            Ok(())
+        })
+    }
+
+    /// Writes how refreshes ended and how far their tables are now, all or nothing. A refresh id or snapshot that is
+    /// new makes a publication. If the progress of one of them is not what it was when it was read, somebody else has
+    /// published: a conflict, and nothing is written.
+    pub fn finish_refreshes(&self, finished: &[FinishedRefresh]) -> Result<()> {
+        self.store.transaction(async |transaction| {
+            for FinishedRefresh { refresh, progress, sources } in finished {
+                finish_history(transaction, refresh).await?;
+                if let Some(change) = progress {
+                    change_progress(transaction, refresh, change).await?;
+                }
+                if let Some(sources) = sources {
+                    replace_sources(transaction, refresh.table, sources).await?;
+                }
+            }
+            Ok(())
+        })
+    }
+
+    /// The last `limit` refreshes that the filter lets through, the newest first.
+    pub fn history(&self, filter: &HistoryFilter, limit: u32) -> Result<Vec<Refresh>> {
+        let mut statement = Statement::new("SELECT * FROM refresh_history");
+        if let Some(table) = filter.table {
+            statement = statement.filter("table_id = {}", [table.into()]);
+        }
+        if let Some(name) = &filter.name {
+            statement = statement.filter(
+                "lower(schema_name) = {} AND lower(name) = {}",
+                [name.schema.to_ascii_lowercase().into(), name.name.to_ascii_lowercase().into()],
+            );
+        }
+        if let Some(state) = filter.state {
+            statement = statement.filter("state = {}", [state.into()]);
+        }
+        if let Some(since) = filter.since {
+            statement = statement.filter("started_at >= {}", [since.into()]);
+        }
+        // Ids are made in the order of time: they decide between refreshes that began together.
+        let statement = statement.append(" ORDER BY started_at DESC, id DESC LIMIT {}", [limit.into()]);
+        self.store.fetch(statement)?.iter().map(read_refresh).collect()
+    }
+
+    /// Ends refreshes that nobody runs any more as failed, since the process died. Their number.
+    pub fn reap_executing(&self, abandoned: &Abandoned) -> Result<u64> {
+        let row = vec![
+            ("state", RefreshState::Failed.into()),
+            ("completed_at", Timestamp::now().into()),
+            ("error_code", Code::Internal.as_str().into()),
+            ("error_message", "the process died".into()),
+        ];
+        let mut statement = Statement::update("refresh_history", row)
+            .filter("state = {}", [RefreshState::Executing.into()])
+            .filter("started_at < {}", [abandoned.started_before.into()]);
+        if let Some(worker) = &abandoned.worker {
+            statement = statement.filter("worker = {}", [worker.as_str().into()]);
+        }
+        self.store.execute(statement)
+    }
+
+    /// Forgets refreshes that ended before a time. Their number.
+    pub fn prune_history(&self, before: Timestamp) -> Result<u64> {
+        self.store.execute(Statement::new("DELETE FROM refresh_history").filter("completed_at < {}", [before.into()]))
+    }
+}
+
+async fn finish_history(transaction: &mut Transaction, refresh: &Refresh) -> Result<()> {
+    let id: Uuid = refresh.id;
+    let statement = Statement::update("refresh_history", refresh_columns(refresh)).filter("id = {}", [id.into()]);
+    if transaction.execute(statement).await? == 0 {
+        return Err(Error::new(Code::Internal, format!("refresh {id} was never begun"))
+            .with_context("table", refresh.name.to_string()));
+    }
+    Ok(())
+}
+
+async fn change_progress(transaction: &mut Transaction, refresh: &Refresh, change: &ProgressChange) -> Result<()> {
+    let ProgressChange { before, after } = change;
+    let statement = Statement::update("dynamic_table_progress", progress_columns(after))
+        .filter("table_id = {}", [refresh.table.into()])
+        .filter("refresh_id IS NOT DISTINCT FROM {}", [before.refresh_id.clone().into()])
+        .filter("data_version IS NOT DISTINCT FROM {}", [before.data_version.into()])
+        .filter("fence = {}", [before.fence.into()]);
+    if transaction.execute(statement).await? == 0 {
+        return Err(Error::new(
+            Code::Conflict,
+            "the table was refreshed, replaced or dropped meanwhile by somebody else",
+        )
+        .with_context("table", refresh.name.to_string()));
+    }
+    if after.refresh_id != before.refresh_id || after.snapshot != before.snapshot {
+        write_publication(transaction, refresh.table, after).await?;
+    }
+    Ok(())
+}

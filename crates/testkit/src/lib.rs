@@ -1,0 +1,5 @@
+//! What the tests of every crate share: throw-away servers and lakes. Never part of the product.
+
+#[cfg(feature = "lake")]
+pub mod lake;
+pub mod postgres;
