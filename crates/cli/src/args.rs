@@ -152,6 +152,8 @@ pub enum Command {
     Sql(SqlArgs),
     /// Keep all dynamic tables fresh until told to stop
     Worker(WorkerArgs),
+    /// Watch it work: months of real flights, then day after day arrives
+    Demo(DemoArgs),
     /// Print the settings in force and where each came from
     Config,
     /// List or install the DuckDB extensions that are needed
@@ -438,6 +440,28 @@ pub struct InstallArgs {
     /// A package index other than the one that pip is set up for
     #[arg(long, value_name = "URL")]
     pub package_index: Option<String>,
+}
+
+/// Arguments of `demo`.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+The demo makes a lake of its own from the flights of 2013 and leaves it there to look around. The definitions of its
+dynamic tables are examples/flights/dynamic_tables.sql. Ends with exit code 2 if a dynamic table differs from its query.
+
+Examples:
+  dynamic-tables demo
+  dynamic-tables demo --days 14
+  dynamic-tables demo --data /data/flights --keep /tmp/flights-lake")]
+pub struct DemoArgs {
+    /// The folder with the flights: `examples/flights/data` of the sources
+    #[arg(long, value_name = "DIR", default_value = "examples/flights/data")]
+    pub data: PathBuf,
+    /// The folder for the lake. That of an earlier demo is made anew; any other must be empty
+    #[arg(long, value_name = "DIR", default_value = "demo-lake")]
+    pub keep: PathBuf,
+    /// How many days arrive
+    #[arg(long, value_name = "N", default_value_t = 3, value_parser = clap::value_parser!(u32).range(1..))]
+    pub days: u32,
 }
 
 /// Arguments of `completions`.

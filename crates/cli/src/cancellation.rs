@@ -3,6 +3,7 @@
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use error::{Code, Error, Result};
 use signal_hook::consts::{SIGINT, SIGTERM};
@@ -10,6 +11,9 @@ use signal_hook::iterator::Signals;
 
 /// The exit code of a command that was cancelled: 128 plus the number of SIGINT, as shells have it.
 pub const EXIT_CODE: u8 = 130;
+
+/// How often a command that was cancelled is interrupted until it ends.
+const INTERRUPT_INTERVAL: Duration = Duration::from_millis(100);
 
 type Interrupt = Box<dyn Fn() + Send>;
 
@@ -24,6 +28,18 @@ struct Shared {
     cancelled: AtomicBool,
     /// Stops what is running; nothing while there is nothing to stop.
     interrupt: Mutex<Option<Interrupt>>,
+}
+
+impl Shared {
+    /// A command is many statements, and an interruption between two of them stops neither.
+    fn interrupt_until_taken(&self) {
+        while self.cancelled.load(Ordering::SeqCst) {
+            if let Some(interrupt) = &*self.interrupt.lock().unwrap_or_else(PoisonError::into_inner) {
+                interrupt();
+            }
+            std::thread::sleep(INTERRUPT_INTERVAL);
+        }
+    }
 }
 
 impl Cancellation {
@@ -45,11 +61,11 @@ impl Cancellation {
                     // next refresh: nothing half-done remains.
                     std::process::exit(i32::from(EXIT_CODE));
                 }
-                if let Some(interrupt) = &*shared.interrupt.lock().unwrap_or_else(PoisonError::into_inner) {
-                    interrupt();
-                }
+                let shared = Arc::clone(&shared);
+                std::thread::spawn(move || shared.interrupt_until_taken());
             }
         });
+        tracing::debug!("signals cancel what runs");
         Ok(())
     }
 

@@ -4,6 +4,7 @@ mod alter;
 pub mod completions;
 mod config;
 mod create;
+mod demo;
 mod describe;
 mod doctor;
 mod drop;
@@ -74,16 +75,12 @@ impl<'a> Context<'a> {
 
     /// Like [`Context::open`], but makes a lake that does not exist.
     fn open_or_create(&self) -> Result<DynamicTables> {
-        let tables = self.open_quietly()?;
+        let lake = lake::Lake::open(&self.config.lake)?;
+        let registry = registry::Registry::open(&self.config.registry)?;
+        let tables = DynamicTables::open(lake, registry)?;
         let interrupter = tables.interrupter();
         self.cancellation.listen(move || interrupter.interrupt())?;
         Ok(tables)
-    }
-
-    fn open_quietly(&self) -> Result<DynamicTables> {
-        let lake = lake::Lake::open(&self.config.lake)?;
-        let registry = registry::Registry::open(&self.config.registry)?;
-        DynamicTables::open(lake, registry)
     }
 
     /// A failure as it is reported: one that followed from Ctrl-C is a cancellation, whatever DuckDB calls it.
@@ -111,6 +108,7 @@ pub fn run(context: &mut Context<'_>, command: &Command) -> Result<()> {
         Command::Verify(args) => verify::run(context, args),
         Command::Sql(args) => sql::run(context, args),
         Command::Worker(args) => worker::run(context, args),
+        Command::Demo(args) => demo::run(context, args),
         Command::Config => {
             config::run(context);
             Ok(())

@@ -134,6 +134,19 @@ impl Printer {
         Progress(Some(bar))
     }
 
+    /// How far many steps are, on standard error: a bar on a terminal, else a line for each step.
+    pub fn steps(&self, count: u64) -> Steps {
+        if !io::stderr().is_terminal() {
+            return Steps(None);
+        }
+        let bar = ProgressBar::new(count);
+        if let Ok(style) = ProgressStyle::with_template("{bar:30} {pos}/{len} {wide_msg} {elapsed}") {
+            bar.set_style(style);
+        }
+        bar.enable_steady_tick(Duration::from_millis(120));
+        Steps(Some(bar))
+    }
+
     /// Whether everything printed arrived. A reader that went away is not a failure.
     pub fn finish(&mut self) -> error::Result<()> {
         if let Err(problem) = io::stdout().flush() {
@@ -169,6 +182,38 @@ impl Printer {
 pub struct Progress(Option<ProgressBar>);
 
 impl Drop for Progress {
+    fn drop(&mut self) {
+        if let Some(bar) = &self.0 {
+            bar.finish_and_clear();
+        }
+    }
+}
+
+/// How far many steps are; see [`Printer::steps`].
+#[derive(Debug)]
+pub struct Steps(Option<ProgressBar>);
+
+impl Steps {
+    /// What begins now; shown only where it can be wiped out again.
+    pub fn begin(&self, what: &str) {
+        if let Some(bar) = &self.0 {
+            bar.set_message(what.to_owned());
+        }
+    }
+
+    /// A step is done, and this is what came of it.
+    pub fn done(&self, outcome: &str) {
+        match &self.0 {
+            Some(bar) => {
+                bar.println(outcome);
+                bar.inc(1);
+            }
+            None => Printer::err(outcome),
+        }
+    }
+}
+
+impl Drop for Steps {
     fn drop(&mut self) {
         if let Some(bar) = &self.0 {
             bar.finish_and_clear();

@@ -35,7 +35,8 @@ impl Span {
     #[must_use]
     pub fn excerpt(&self) -> String {
         let (line, column) = self.line_and_column();
-        let text = self.text.lines().nth(line - 1).unwrap_or("");
+        let whole = self.text.lines().nth(line - 1).unwrap_or("");
+        let (text, column) = window(whole, column);
         let room = text.chars().count().saturating_sub(column - 1).max(1);
         let carets = "^".repeat(self.length.clamp(1, room));
         let number = line.to_string();
@@ -47,6 +48,21 @@ impl Span {
     }
 }
 
+/// The part of a long line around a column, and the column in that part.
+fn window(line: &str, column: usize) -> (String, usize) {
+    const WIDEST: usize = 160;
+    const BEFORE: usize = 80;
+    let length = line.chars().count();
+    if length <= WIDEST {
+        return (line.to_owned(), column);
+    }
+    let start = (column - 1).saturating_sub(BEFORE);
+    let part: String = line.chars().skip(start).take(WIDEST).collect();
+    let (head, shift) = if start > 0 { ("... ", 4) } else { ("", 0) };
+    let tail = if start + WIDEST < length { " ..." } else { "" };
+    (format!("{head}{part}{tail}"), column - start + shift)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -56,6 +72,15 @@ mod tests {
         let span = Span::new("SELECT a,\n  bad\nFROM t", 12, 3);
         assert_eq!(span.line_and_column(), (2, 3));
         assert_eq!(span.excerpt(), "2 |   bad\n  |   ^^^");
+    }
+
+    #[test]
+    fn of_a_long_line_only_the_part_around_the_place_is_shown() {
+        let span = Span::new(format!("{}here{}", "a".repeat(500), "b".repeat(500)), 500, 4);
+        let excerpt = span.excerpt();
+        let (text, carets) = excerpt.split_once('\n').unwrap_or_default();
+        assert_eq!(text.find("here"), carets.find("^^^^"));
+        assert!(text.len() < 180 && text.starts_with("1 | ... a") && text.ends_with("b ..."), "{text}");
     }
 
     #[test]

@@ -65,6 +65,7 @@ impl Lake {
         }
         let data_path = opening.attach()?;
         opening.set_lake_options()?;
+        distrust_statistics(&connection)?;
         // From here on failures carry their kind and place in a form that need not be guessed from prose.
         run(&connection, "SET GLOBAL errors_as_json = true")?;
 
@@ -149,6 +150,21 @@ fn start_engine() -> Result<Connection> {
     open().map_err(|failure| translate(failure, "", 0))
 }
 
+/// Keeps DuckDB from planning by a table's statistics. DuckLake has one set of them per table; after a rewrite of
+/// data files they cover only the rows that are left, and a query AT an older version that trusts them silently
+/// loses rows (`WHERE id < 100` is folded to false) or changes values (a compressed GROUP BY overflows). Files and
+/// row groups are pruned by statistics of their own, which are right.
+fn distrust_statistics(connection: &Connection) -> Result<()> {
+    let read: duckdb::Result<String> =
+        connection.query_row("SELECT current_setting('disabled_optimizers')::VARCHAR", [], |row| row.get(0));
+    let mut disabled = read.map_err(|failure| translate(failure, "", 0))?;
+    if !disabled.is_empty() {
+        disabled.push(',');
+    }
+    disabled.push_str("statistics_propagation");
+    run(connection, &format!("SET GLOBAL disabled_optimizers = {}", quote_literal(&disabled)))
+}
+
 fn run(connection: &Connection, sql: &str) -> Result<()> {
     connection.execute_batch(sql).map_err(|failure| translate(failure, "", 0))
 }
@@ -201,7 +217,7 @@ impl Opening<'_> {
                 if FileFormat::of(file) == FileFormat::Missing {
                     return self.create();
                 }
-                if !self.attach_existing()? {
+                if !self.holds_lake(file)? || !self.attach_existing()? {
                     return Err(self.not_a_lake());
                 }
             }
@@ -240,6 +256,20 @@ impl Opening<'_> {
                 .with_hint(format!("Create it with mkdir -p {}.", folder.display())));
         }
         Ok(())
+    }
+
+    /// Whether an SQLite file is a DuckLake catalog. Attaching it as one would first set its journal mode, which is
+    /// a change of a database that may not be ours.
+    fn holds_lake(&self, file: &Path) -> Result<bool> {
+        if self.location.kind() != CatalogKind::Sqlite {
+            return Ok(true);
+        }
+        let sql = format!(
+            "SELECT count(*) FROM sqlite_scan({}, 'sqlite_master') WHERE name = 'ducklake_metadata'",
+            quote_literal(&file.display().to_string())
+        );
+        let count: duckdb::Result<i64> = self.connection.query_row(&sql, [], |row| row.get(0));
+        count.map(|count| count > 0).map_err(|failure| self.explain(failure))
     }
 
     fn not_a_lake(&self) -> Error {

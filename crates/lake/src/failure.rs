@@ -4,6 +4,8 @@
 use error::{Code, Error, Span};
 use serde::Deserialize;
 
+const JSON_START: &str = "{\"exception_type\"";
+
 /// What DuckDB says about a failure.
 #[derive(Debug, Default, Deserialize)]
 struct Report {
@@ -50,9 +52,17 @@ pub(crate) fn translate(failure: duckdb::Error, sql: &str, prefix: usize) -> Err
 
 /// DuckDB reports in JSON where a session asked for it (`errors_as_json`), else as `Kind Error: message`.
 fn read_report(text: &str) -> Report {
-    if let Some(start) = text.find("{\"exception_type\"")
-        && let Ok(report) = serde_json::from_str(&text[start..])
+    if let Some(start) = text.find(JSON_START)
+        && let Ok(mut report) = serde_json::from_str::<Report>(&text[start..])
     {
+        // DuckLake puts the report of what it did itself into the message of its own.
+        if let Some(nested) = report.exception_message.find(JSON_START) {
+            let cause = read_report(&report.exception_message[nested..]);
+            report.exception_message.truncate(nested);
+            report.exception_message.push_str(&cause.exception_message);
+            report.exception_type = cause.exception_type;
+            report.position = None;
+        }
         return report;
     }
     match text.split_once(" Error: ") {
@@ -340,6 +350,13 @@ mod tests {
             let error = failed(&message, "", 0);
             assert_eq!((error.code(), error.is_transient()), (code, transient), "{message}");
         }
+    }
+
+    #[test]
+    fn a_report_within_a_report_is_read() {
+        let nested = r#"{"exception_type":"Invalid","exception_message":"Failed to query: {\"exception_type\":\"IO\",\"exception_message\":\"no route\"}"}"#;
+        let error = failed(nested, "", 0);
+        assert_eq!((error.code(), error.message()), (Code::Connection, "failed to query: no route"));
     }
 
     #[test]

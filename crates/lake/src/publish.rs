@@ -225,9 +225,9 @@ impl Session {
     }
 
     fn roll_back(&self) {
-        // A failed commit has ended the transaction already; then there is nothing to roll back.
-        if !self.connection.is_autocommit()
-            && let Err(failure) = self.execute("ROLLBACK")
+        // A failed COMMIT has ended the transaction already; then there is nothing to roll back, which is no trouble.
+        if let Err(failure) = self.execute("ROLLBACK")
+            && !failure.message().contains("no transaction is active")
         {
             tracing::warn!(%failure, "rollback failed");
         }

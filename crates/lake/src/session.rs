@@ -67,6 +67,10 @@ impl Session {
     }
 
     fn run(&self, sql: &str) -> duckdb::Result<u64> {
+        if first_word(sql).eq_ignore_ascii_case("call") {
+            // What a maintenance function bound when it was prepared, it cannot use in the transaction that runs it.
+            return self.connection.execute_batch(sql).map(|()| 0);
+        }
         let mut statement = self.connection.prepare(sql)?;
         let changed = statement.execute([])?;
         Ok(u64::try_from(changed).unwrap_or_default())
@@ -80,9 +84,30 @@ impl Session {
         if can_be_subquery(sql)
             && let Ok(columns) = self.describe(sql)
         {
-            return self.query_as_text(sql, columns);
+            match self.query_as_text(sql, columns) {
+                // A second statement or a comment after the semicolon.
+                Err(failure) if failure.message().starts_with("syntax error") => {}
+                result => return result,
+            }
+        }
+        if first_word(sql).eq_ignore_ascii_case("call") {
+            return self.query_in_transaction(sql);
         }
         self.query_as_values(sql)
+    }
+
+    /// Preparing and running in one transaction, as DuckLake's maintenance functions need it.
+    fn query_in_transaction(&self, sql: &str) -> Result<Rows> {
+        if self.execute("BEGIN").is_err() {
+            // The session is in a transaction already.
+            return self.query_as_values(sql);
+        }
+        let result = self.query_as_values(sql);
+        let end = self.execute(if result.is_ok() { "COMMIT" } else { "ROLLBACK" });
+        match (result, end) {
+            (Ok(_), Err(failure)) => Err(failure),
+            (result, _) => result,
+        }
     }
 
     fn query_as_text(&self, sql: &str, columns: Vec<(String, String)>) -> Result<Rows> {
@@ -163,8 +188,14 @@ impl Session {
     }
 }
 
-/// Whether a statement begins like one that may stand in FROM (...). Its first word tells; comments go first.
+/// Whether a statement begins like one that may stand in FROM (...).
 fn can_be_subquery(sql: &str) -> bool {
+    let word = first_word(sql);
+    ["(", "select", "from", "with", "values", "table"].iter().any(|start| word.eq_ignore_ascii_case(start))
+}
+
+/// The word (or opening parenthesis) that a statement begins with, after comments.
+fn first_word(sql: &str) -> &str {
     let mut rest = sql.trim_start();
     loop {
         if let Some(comment) = rest.strip_prefix("--") {
@@ -176,10 +207,10 @@ fn can_be_subquery(sql: &str) -> bool {
         }
     }
     if rest.starts_with('(') {
-        return true;
+        return &rest[..1];
     }
     let end = rest.find(|c: char| !c.is_ascii_alphabetic()).unwrap_or(rest.len());
-    ["select", "from", "with", "values", "table"].iter().any(|word| rest[..end].eq_ignore_ascii_case(word))
+    &rest[..end]
 }
 
 /// A value of a statement that DuckDB does not render itself.

@@ -229,7 +229,9 @@ mod tests {
     #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
     use super::*;
 
-    fn made(text: &str) -> Vec<(ChangeKind, Option<i64>, Option<(String, String)>)> {
+    type Item = (ChangeKind, Option<i64>, Option<(String, String)>);
+
+    fn made(text: &str) -> Vec<Item> {
         parse_changes(text).into_iter().map(|made| (made.kind, made.table_id, made.name)).collect()
     }
 

@@ -8,6 +8,12 @@ use sql::names::{TableName, quote_identifier, quote_literal};
 
 use crate::{Session, SnapshotId};
 
+/// What DuckLake writes into a view's query for the name of the lake.
+const CATALOG_PLACEHOLDER: &str = "{DUCKLAKE_CATALOG}";
+
+/// Up to so many tables are looked up one by one; more are found by reading the catalog as a whole.
+const FEW_TABLES: usize = 100;
+
 /// A column of a table.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Column {
@@ -64,6 +70,31 @@ impl Session {
         Ok(Some(table))
     }
 
+    /// The ids of tables now, in the order of their names; `None` where there is no such table.
+    pub fn table_ids(&self, names: &[TableName]) -> Result<Vec<Option<i64>>> {
+        let found = self.find_tables(names)?;
+        Ok(names.iter().map(|name| found.iter().find(|table| table.name == *name).map(|table| table.id)).collect())
+    }
+
+    /// How many rows all these tables together have now. What is no table counts nothing.
+    pub fn row_count(&self, names: &[TableName]) -> Result<u64> {
+        let mut tables: Vec<Table> = self
+            .find_tables(names)?
+            .into_iter()
+            .map(|FoundTable { id, begin_snapshot, name }| Table {
+                id,
+                name,
+                columns: Vec::new(),
+                begin_snapshot,
+                rows: 0,
+                files: 0,
+                bytes: 0,
+            })
+            .collect();
+        self.measure(&mut tables)?;
+        Ok(tables.iter().map(|table| table.rows).sum())
+    }
+
     /// All tables now, those of this product's own schemas included.
     pub fn tables(&self) -> Result<Vec<Table>> {
         let (tables, schemas) = (self.metadata("ducklake_table"), self.metadata("ducklake_schema"));
@@ -117,12 +148,21 @@ impl Session {
     pub fn view(&self, name: &TableName) -> Result<Option<String>> {
         let (views, schemas) = (self.metadata("ducklake_view"), self.metadata("ducklake_schema"));
         let sql = format!(
-            "SELECT v.sql FROM {views} AS v JOIN {schemas} AS s ON s.schema_id = v.schema_id \
+            "SELECT v.sql, coalesce(v.column_aliases, '') FROM {views} AS v JOIN {schemas} AS s ON s.schema_id = v.schema_id \
              WHERE v.end_snapshot IS NULL AND lower(v.view_name) = {} AND lower(s.schema_name) = {}",
             quote_literal(&name.name.to_ascii_lowercase()),
             quote_literal(&name.schema.to_ascii_lowercase()),
         );
-        Ok(self.rows(&sql, |row| row.get(0))?.pop())
+        let view = self.rows(&sql, |row| Ok((row.get::<_, String>(0)?, row.get::<_, String>(1)?)))?.pop();
+        Ok(view.map(|(select, column_aliases)| {
+            // DuckLake stores the lake's own name as a placeholder, since it can be attached under any.
+            let select = select.replace(CATALOG_PLACEHOLDER, &self.quoted_alias());
+            if column_aliases.is_empty() {
+                select
+            } else {
+                format!("SELECT * FROM ({select}) AS {}({column_aliases})", quote_identifier(&name.name))
+            }
+        }))
     }
 
     fn find_table(&self, name: &TableName, at: Option<SnapshotId>) -> Result<Option<FoundTable>> {
@@ -136,6 +176,23 @@ impl Session {
             quote_literal(&name.schema.to_ascii_lowercase()),
         );
         Ok(self.rows(&sql, read_found)?.pop())
+    }
+
+    fn find_tables(&self, names: &[TableName]) -> Result<Vec<FoundTable>> {
+        if names.is_empty() {
+            return Ok(Vec::new());
+        }
+        let (tables, schemas) = (self.metadata("ducklake_table"), self.metadata("ducklake_schema"));
+        let wanted: Vec<String> = names.iter().map(|name| quote_literal(&name.name.to_ascii_lowercase())).collect();
+        let sql = format!(
+            "SELECT t.table_id::BIGINT, t.begin_snapshot::BIGINT, s.schema_name, t.table_name \
+             FROM {tables} AS t JOIN {schemas} AS s ON s.schema_id = t.schema_id \
+             WHERE {} AND lower(t.table_name) IN ({})",
+            alive("t", None),
+            wanted.join(", "),
+        );
+        let found = self.rows(&sql, read_found)?;
+        Ok(found.into_iter().filter(|table| names.contains(&table.name)).collect())
     }
 
     /// Table, id, name and whether it may be NULL, of the columns of these tables (none: all), in order.
@@ -162,7 +219,8 @@ impl Session {
             return Ok(());
         }
         let (files, deletes) = (self.metadata("ducklake_data_file"), self.metadata("ducklake_delete_file"));
-        let restriction = if let [id] = ids[..] { format!("table_id = {id} AND ") } else { String::new() };
+        let restriction =
+            if ids.len() > FEW_TABLES { String::new() } else { format!("table_id IN ({}) AND ", list(&ids)) };
         let sql = format!(
             "SELECT table_id::BIGINT, sum(count)::BIGINT, sum(files)::BIGINT, sum(bytes)::BIGINT FROM ( \
                SELECT table_id, record_count AS count, 1 AS files, file_size_bytes AS bytes FROM {files} \

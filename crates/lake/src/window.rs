@@ -32,14 +32,6 @@ pub struct Window {
     pub seen: SnapshotId,
     pub(crate) alias: String,
     table_id: Option<i64>,
-    /// Which of the two feeds have rows at all.
-    feeds: Feeds,
-}
-
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-struct Feeds {
-    insertions: bool,
-    deletions: bool,
 }
 
 /// The ways of reading a change, from cheap to dear.
@@ -47,10 +39,11 @@ struct Feeds {
 pub enum WindowRule {
     /// Nothing changed.
     Unchanged,
-    /// Nothing but insertions, and no maintenance: the feed's insertions.
+    /// Nothing but insertions, no row of them touched again, and no maintenance: the feed's insertions.
     Insertions,
-    /// No maintenance: the feed, each row once per snapshot. (A transaction that touches rows of one file several
-    /// times reports deleted rows several times.)
+    /// No maintenance: the feed, except for the rows it names more than once in a snapshot, which are read at both
+    /// ends. (A transaction that touches a row several times reports it several times: some versions are repeated,
+    /// some are left out.)
     DistinctFeed,
     /// The rows of every row id the feed names, as they are at both ends. Always right: row ids are stable, and the
     /// feed never omits one that changed. (After maintenance it names rows that did not change.)
@@ -96,59 +89,64 @@ impl Window {
     }
 
     fn render(&self, row_id: Option<&str>, columns: &[String], weight: &str) -> String {
-        let shown: Vec<String> =
-            row_id.map(|name| format!("rowid AS {name}")).into_iter().chain(columns.iter().cloned()).collect();
-        let shown = prefix_list(&shown);
+        let table = self.table.quoted(&self.alias);
+        let row = prefix_list(columns);
+        let shown = |of: &str| row_id.map_or_else(|| row.clone(), |name| format!("{of} AS {name}, {row}"));
+        // The rows of some row ids as they are at one end of the window.
+        let at_end = |end: SnapshotId, sign: i8, row_ids: &str| {
+            format!(
+                "SELECT rowid AS {ROW_ID}, {row}{sign} AS {WEIGHT} FROM {table} AT (VERSION => {end}) \
+                 WHERE rowid IN (SELECT {ROW_ID} FROM {row_ids})"
+            )
+        };
+        // Rows that are the same at both ends, or that came and went in between, cancel.
+        let net = |parts: &[String]| {
+            let group: String = columns.iter().map(|column| format!(", {column}")).collect();
+            format!(
+                "SELECT {}sum({WEIGHT})::TINYINT AS {weight} FROM ({}) \
+                 GROUP BY {ROW_ID}{group} HAVING sum({WEIGHT}) <> 0",
+                shown(ROW_ID),
+                parts.join(" UNION ALL ")
+            )
+        };
         match self.rule {
-            WindowRule::Unchanged | WindowRule::Broken(_) => {
-                let table = self.table.quoted(&self.alias);
-                format!("SELECT {shown}1::TINYINT AS {weight} FROM {table} AT (VERSION => {}) WHERE false", self.to)
-            }
+            WindowRule::Unchanged | WindowRule::Broken(_) => format!(
+                "SELECT {}1::TINYINT AS {weight} FROM {table} AT (VERSION => {}) WHERE false",
+                shown("rowid"),
+                self.to
+            ),
             WindowRule::Insertions => {
-                format!("SELECT {shown}1::TINYINT AS {weight} FROM {}", self.feed("insertions"))
+                format!("SELECT {}1::TINYINT AS {weight} FROM {}", shown("rowid"), self.feed("insertions"))
             }
             WindowRule::DistinctFeed => {
-                // Grouping by row and snapshot first makes each row count once per snapshot; the outer grouping lets
-                // cancel out what one snapshot of the window added and another took away.
-                let row = prefix_list(columns);
-                let mut parts = Vec::new();
-                for (present, feed, sign) in
-                    [(self.feeds.insertions, "insertions", 1), (self.feeds.deletions, "deletions", -1)]
-                {
-                    if present {
-                        parts.push(format!(
-                            "SELECT DISTINCT snapshot_id, rowid, {row}{sign} AS {WEIGHT} FROM {}",
-                            self.feed(feed)
-                        ));
-                    }
-                }
-                net(&shown, columns, weight, &parts)
-            }
-            WindowRule::CandidateRowIds => {
-                let table = self.table.quoted(&self.alias);
-                let row = prefix_list(columns);
-                let mut candidates = Vec::new();
-                let mut parts = Vec::new();
-                for (present, feed, end, sign) in [
-                    (self.feeds.insertions, "insertions", self.to, 1),
-                    (self.feeds.deletions, "deletions", self.from, -1),
-                ] {
-                    if present {
-                        candidates.push(format!("SELECT rowid AS {CANDIDATE} FROM {}", self.feed(feed)));
-                    }
-                    // Both ends are read whichever feed has rows: maintenance makes either feed name rows that are
-                    // there at both ends, and those have to cancel.
-                    parts.push(format!(
-                        "SELECT rowid, {row}{sign} AS {WEIGHT} FROM {table} AT (VERSION => {end}) \
-                         WHERE rowid IN (SELECT {CANDIDATE} FROM {CANDIDATES})"
-                    ));
-                }
+                let part = |feed: &str, sign: i8| {
+                    let feed = self.feed(feed);
+                    format!("SELECT snapshot_id, rowid AS {ROW_ID}, {row}{sign} AS {WEIGHT} FROM {feed}")
+                };
+                // A row that is named twice in one snapshot is either repeated or had several versions in it, which
+                // the feed alone does not tell: such rows are read at both ends. There are none as a rule, and then
+                // those reads end before they begin.
+                let doubtful = format!(
+                    "SELECT DISTINCT {ROW_ID} FROM (SELECT {ROW_ID} FROM {FEED} \
+                     GROUP BY snapshot_id, {ROW_ID}, {WEIGHT} HAVING count(*) > 1)"
+                );
                 format!(
-                    "WITH {CANDIDATES} AS MATERIALIZED ({}) {}",
-                    candidates.join(" UNION "),
-                    net(&shown, columns, weight, &parts)
+                    "WITH {FEED} AS MATERIALIZED ({} UNION ALL {}), {DOUBTFUL} AS MATERIALIZED ({doubtful}) {}",
+                    part("insertions", 1),
+                    part("deletions", -1),
+                    net(&[
+                        format!("SELECT {ROW_ID}, {row}{WEIGHT} FROM {FEED} ANTI JOIN {DOUBTFUL} USING ({ROW_ID})"),
+                        at_end(self.to, 1, DOUBTFUL),
+                        at_end(self.from, -1, DOUBTFUL),
+                    ])
                 )
             }
+            WindowRule::CandidateRowIds => format!(
+                "WITH {CANDIDATES} AS MATERIALIZED (SELECT rowid AS {ROW_ID} FROM {} UNION SELECT rowid FROM {}) {}",
+                self.feed("insertions"),
+                self.feed("deletions"),
+                net(&[at_end(self.to, 1, CANDIDATES), at_end(self.from, -1, CANDIDATES)])
+            ),
         }
     }
 
@@ -166,17 +164,10 @@ impl Window {
 
 /// Names that no column of a user's has.
 const WEIGHT: &str = "\"__weight\"";
-const CANDIDATE: &str = "\"__candidate\"";
+const ROW_ID: &str = "\"__row_id\"";
+const FEED: &str = "\"__feed\"";
+const DOUBTFUL: &str = "\"__doubtful\"";
 const CANDIDATES: &str = "\"__candidates\"";
-
-/// The parts added up by row id and row; rows whose weights cancel are left out.
-fn net(shown: &str, columns: &[String], weight: &str, parts: &[String]) -> String {
-    let row = if columns.is_empty() { String::new() } else { format!(", {}", columns.join(", ")) };
-    format!(
-        "SELECT {shown}sum({WEIGHT})::TINYINT AS {weight} FROM ({}) GROUP BY rowid{row} HAVING sum({WEIGHT}) <> 0",
-        parts.join(" UNION ALL ")
-    )
-}
 
 /// `a, b, ` to put before another column, or nothing.
 fn prefix_list(columns: &[String]) -> String {
@@ -247,12 +238,11 @@ impl Session {
                     seen: happened.current,
                     alias: self.lake.alias.clone(),
                     table_id: None,
-                    feeds: Feeds::default(),
                 };
                 match find_break(table, &window, &happened, &lives) {
                     Ok(id) => {
                         window.table_id = Some(id);
-                        (window.rule, window.feeds) = choose(id, &window, &happened);
+                        window.rule = choose(id, &window, &happened);
                     }
                     Err(broken) => window.rule = WindowRule::Broken(broken),
                 }
@@ -342,7 +332,8 @@ impl Session {
         Ok(())
     }
 
-    /// Fills in about how many rows came and went, from the catalog alone.
+    /// Fills in about how many rows came and went, from the catalog alone, and takes back the rule that there were
+    /// insertions only where the catalog knows of deletions.
     fn estimate(&self, windows: &mut [Window], happened: &Happened) -> Result<()> {
         let reads = |window: &&Window| !matches!(window.rule, WindowRule::Unchanged | WindowRule::Broken(_));
         let ids: Vec<i64> = windows.iter().filter(reads).filter_map(|window| window.table_id).collect();
@@ -378,7 +369,7 @@ impl Session {
         let inlining: Vec<i64> = ids.iter().copied().filter(inlines).collect();
         if !inlining.is_empty() {
             let came = format!("begin_snapshot > {from} AND begin_snapshot <= {to}");
-            let went = format!("begin_snapshot <= {from} AND end_snapshot > {from} AND end_snapshot <= {to}");
+            let went = format!("end_snapshot > {from} AND end_snapshot <= {to}");
             for (id, count) in self.count_inlined(&inlining, &came)? {
                 sizes.entry(id).or_default().0 += count;
             }
@@ -398,6 +389,11 @@ impl Session {
             let at_least = u64::try_from(inlined_deletions).unwrap_or_default();
             window.inserted = u64::try_from(came).unwrap_or_default();
             window.deleted = u64::try_from(went).unwrap_or_default().max(at_least);
+            // A transaction that inserts rows and then updates some of them says only that it inserted; its feed
+            // has both versions of a row as insertions, and the first one as a deletion.
+            if window.rule == WindowRule::Insertions && window.deleted > 0 {
+                window.rule = WindowRule::DistinctFeed;
+            }
         }
         Ok(())
     }
@@ -439,21 +435,20 @@ fn find_break(
     Ok(after)
 }
 
-fn choose(id: i64, window: &Window, happened: &Happened) -> (WindowRule, Feeds) {
+fn choose(id: i64, window: &Window, happened: &Happened) -> WindowRule {
     let within = |kind: ChangeKind| happened.of_table(id, window.from, window.to).any(|(_, made)| made.kind == kind);
-    let feeds = Feeds { insertions: within(ChangeKind::Inserted), deletions: within(ChangeKind::Deleted) };
-    if !feeds.insertions && !feeds.deletions {
-        return (WindowRule::Unchanged, feeds);
+    let deletions = within(ChangeKind::Deleted);
+    if !deletions && !within(ChangeKind::Inserted) {
+        return WindowRule::Unchanged;
     }
     // What cannot be seen because its snapshot was expired may have been maintenance.
     let undisturbed = happened.complete(window.from, happened.current)
         && happened.of_table(id, window.from, happened.current).all(|(_, made)| !disturbs(made.kind));
-    let rule = match (undisturbed, feeds.deletions) {
+    match (undisturbed, deletions) {
         (false, _) => WindowRule::CandidateRowIds,
         (true, true) => WindowRule::DistinctFeed,
         (true, false) => WindowRule::Insertions,
-    };
-    (rule, feeds)
+    }
 }
 
 /// Whether the feed of an older window may be wrong after this: maintenance makes it name rows that did not change,

@@ -71,7 +71,7 @@ impl DynamicTables {
         {
             return Ok(Rc::clone(analysis));
         }
-        let analysis = Rc::new(self.analyse_query(&definition.query)?);
+        let analysis = Rc::new(self.analyse_query(&definition.query).map_err(|error| no_longer_binds(error, definition))?);
         self.analyses.borrow_mut().known.insert(definition.id, (definition.revision, Rc::clone(&analysis)));
         Ok(analysis)
     }
@@ -89,13 +89,14 @@ impl DynamicTables {
     /// The sources of a plan as the registry keeps them; `tables` are all dynamic tables.
     pub(crate) fn registered_sources(&self, plan: &Plan, tables: &[DynamicTable]) -> Result<Vec<Source>> {
         let upstream = |name: &TableName| tables.iter().find(|table| table.definition.name == *name);
+        let names: Vec<TableName> = plan.sources.iter().map(|source| source.name.clone()).collect();
         let mut sources = Vec::new();
-        for source in &plan.sources {
+        for (source, lake_table_id) in plan.sources.iter().zip(self.session.table_ids(&names)?) {
             let upstream = upstream(&source.name).map(|table| table.definition.id);
             sources.push(Source {
                 name: source.name.clone(),
                 kind: if upstream.is_some() { SourceKind::DynamicTable } else { SourceKind::Table },
-                lake_table_id: self.session.table(&source.name, None)?.map(|table| table.id),
+                lake_table_id,
                 upstream,
                 columns: source.used.iter().map(|column| (column.name.clone(), column.data_type.clone())).collect(),
             });
@@ -109,6 +110,20 @@ impl DynamicTables {
         };
         sources.extend(plan.views.iter().map(view));
         Ok(sources)
+    }
+}
+
+/// A registered query was fine once: if it does not bind, its sources have changed.
+fn no_longer_binds(error: Error, definition: &Definition) -> Error {
+    if error.code() != Code::Query {
+        return error;
+    }
+    let changed = Error::new(Code::Schema, error.message().to_owned())
+        .with_context("table", definition.name.to_string())
+        .with_hint("Its sources have changed: bring the column or table back, or change the query with CREATE OR REPLACE.");
+    match error.span() {
+        Some(span) => changed.with_span(span.clone()),
+        None => changed,
     }
 }
 

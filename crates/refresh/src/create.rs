@@ -1,10 +1,11 @@
 //! CREATE [OR REPLACE | OR ALTER] DYNAMIC TABLE.
 //!
 //! A new table is registered first and filled then; if filling fails, the registration is taken back, and if the
-//! process dies in between, the next refresh fills it. A replaced table is published under its new query first and
+//! process dies in between, the next refresh by hand fills it, or a worker after a while. A replaced table is published under its new query first and
 //! registered then, so that the old definition stays in force until the new one is there.
 
 use std::collections::HashSet;
+use std::time::Duration;
 
 use error::{Code, Error, Result, Span};
 use jiff::Timestamp;
@@ -21,6 +22,10 @@ use crate::tables::DynamicTables;
 
 /// Schemas that start so belong to this product.
 const RESERVED_SCHEMA_PREFIX: &str = "__";
+
+/// How long workers leave a new table to the process that creates it: to initialise it twice at the same time would
+/// make one of both fail. After that its creator has died.
+const FIRST_REFRESH_LIMIT: Duration = Duration::from_secs(3_000);
 
 impl DynamicTables {
     /// Creates, replaces or alters a dynamic table. `text` is the whole input that the statement stands in.
@@ -122,10 +127,14 @@ impl DynamicTables {
         graph(&all).map(|_| ())
     }
 
-    fn create_new(&self, table: DynamicTable, tables: &[DynamicTable]) -> Result<Created> {
+    fn create_new(&self, mut table: DynamicTable, tables: &[DynamicTable]) -> Result<Created> {
         let name = table.definition.name.clone();
+        let on_schedule = table.definition.properties.initialize == Initialize::OnSchedule;
+        if !on_schedule {
+            table.progress.retry_at = Timestamp::now().checked_add(FIRST_REFRESH_LIMIT).ok();
+        }
         self.registry.create(&table)?;
-        if table.definition.properties.initialize == Initialize::OnSchedule {
+        if on_schedule {
             return Ok(created(name, CreateAction::Created, None));
         }
         let id = table.definition.id;
@@ -152,7 +161,7 @@ impl DynamicTables {
         let mut last = None;
         let mut failure = None;
         self.run(&mut course, &order, &manner, &|| false, &mut |report| {
-            if report.state == RefreshState::Failed && failure.is_none() {
+            if report.state != RefreshState::Succeeded && failure.is_none() {
                 failure = Some(report);
             } else {
                 last = Some(report);

@@ -1,6 +1,7 @@
 //! Bringing tables to one data version, one after the other in the order of their dependencies.
 
 use std::collections::{HashMap, HashSet};
+use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use error::{Code, Error, Result};
@@ -177,6 +178,7 @@ impl DynamicTables {
 
     fn refresh_table(&self, course: &mut Course, position: usize, manner: &Manner<'_>) -> Result<RefreshReport> {
         let started = Instant::now();
+        self.interrupted.store(false, Ordering::SeqCst);
         let mut table = course.tables[position].clone();
         let mut refresh = Refresh::begin(
             table.definition.id,
@@ -211,7 +213,12 @@ impl DynamicTables {
                 course.tables[position] = table;
                 Ok(RefreshReport { duration: started.elapsed(), lag_before, steps: steps.done, ..report })
             }
-            Err(error) => self.failed(&mut table, refresh, error, RefreshState::Failed, started, lag_before, manner),
+            Err(error) => {
+                // What failed because somebody stopped it says nothing about the table.
+                let stopped = self.interrupted.load(Ordering::SeqCst);
+                let state = if stopped { RefreshState::Cancelled } else { RefreshState::Failed };
+                self.failed(&mut table, refresh, error, state, started, lag_before, manner)
+            }
         }
     }
 
@@ -372,10 +379,11 @@ impl DynamicTables {
                     let after: Vec<&Change> =
                         changes.filter(|change| change.snapshot > watermark.data_version).collect();
                     let unseen = watermark.data_version < course.since;
-                    match foreign_write(&after, table) {
+                    let found = match foreign_write(&after, table) {
                         None if unseen => self.foreign_write_since(watermark.data_version, table)?,
                         found => found,
-                    }
+                    };
+                    if found.is_some() && self.holds_what_was_published(table, course.version.id)? { None } else { found }
                 }
             },
         };
@@ -386,6 +394,19 @@ impl DynamicTables {
         let changes = self.session.changes_since(since)?;
         let after: Vec<&Change> = changes.changes.iter().collect();
         Ok(foreign_write(&after, table))
+    }
+
+    /// Whether the rows of the table are still those that its last refresh published, although its files were touched:
+    /// flushing inlined deletions looks like a deletion in the catalog.
+    fn holds_what_was_published(&self, table: &DynamicTable, version: i64) -> Result<bool> {
+        let Some(published) = table.progress.snapshot.filter(|published| *published <= version) else { return Ok(false) };
+        let window = self.session.window(&table.definition.name, published, version)?;
+        if matches!(window.rule, lake::WindowRule::Broken(_)) {
+            return Ok(false);
+        }
+        let columns: Vec<String> = table.definition.columns.iter().map(|(name, _)| name.clone()).collect();
+        let change = window.delta_sql(&columns, incremental::apply::WEIGHT);
+        Ok(self.session.query(&format!("SELECT 1 FROM ({change}) LIMIT 1"))?.rows.is_empty())
     }
 
     /// Chooses the way and computes the change.
@@ -405,13 +426,13 @@ impl DynamicTables {
             target_rows: situation.target.as_ref().map(|target| target.rows),
             ..Figures::default()
         };
-        for source in &plan.sources {
-            figures.source_rows += self.session.table(&source.name, None)?.map_or(0, |table| table.rows);
-        }
+        let sources: Vec<_> = plan.sources.iter().map(|source| source.name.clone()).collect();
+        figures.source_rows = self.session.row_count(&sources)?;
         let unchanged_states = SourceChanges { states: spans.iter().map(state_of).collect(), ..SourceChanges::default() };
         let stored = Target {
             table: &table.definition.name,
-            snapshot: if from.is_some() { table.progress.snapshot } else { None },
+            // Nobody else wrote to it, so what was published stands unchanged; the snapshot that published it may be gone.
+            snapshot: from.and(table.progress.snapshot).map(|published| published.max(version)),
             rows: situation.target.as_ref().map_or(0, |target| target.rows),
         };
         let full_outcome = |chosen: Chosen, target: &Target<'_>, figures: Figures, steps: &mut Steps| -> Result<Outcome> {
@@ -630,6 +651,7 @@ impl DynamicTables {
             data_timestamp: table.progress.data_timestamp,
             lag_before,
             lag: lag(now, table.progress.data_timestamp),
+            retry_at: table.progress.retry_at,
             error: Some(error),
             ..empty_report(table, state, String::new())
         })
@@ -734,6 +756,8 @@ fn empty_report(table: &DynamicTable, state: RefreshState, reason: String) -> Re
         data_timestamp: None,
         lag_before: None,
         lag: None,
+        target_lag: table.definition.properties.target_lag,
+        retry_at: None,
         steps: Vec::new(),
         error: None,
     }

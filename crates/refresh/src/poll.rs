@@ -11,7 +11,7 @@ use scheduler::{Lag, Moment, Schedule, Table};
 use sql::properties::{Scheduler, TargetLag};
 use uuid::Uuid;
 
-use crate::pass::Manner;
+use crate::pass::{Manner, is_isolated};
 use crate::report::RefreshReport;
 use crate::tables::DynamicTables;
 
@@ -78,16 +78,18 @@ impl DynamicTables {
             }
         })?;
         self.suspend_hopeless(&course.tables, &failures)?;
-        let after = self.schedule(&course.tables, &course.changes, now)?.due(&moment);
-        pass.sleep = after.next.map_or(poll_interval, |next| {
-            Duration::try_from(next.duration_since(now)).unwrap_or_default().min(poll_interval)
-        });
+        let schedule = self.schedule(&course.tables, &course.changes, now)?;
+        let after = schedule.due(&moment);
+        let until_next = after.next.map(|next| Duration::try_from(next.duration_since(now)).unwrap_or_default());
+        // A table that takes longer than its lag is always due, also when nothing has changed.
+        let still_due = after.due.iter().filter_map(|due| schedule.effective_lag(&due.id)?.duration()).min();
+        pass.sleep = [until_next, still_due].into_iter().flatten().fold(poll_interval, Duration::min);
         Ok(pass)
     }
 
-    /// What happened in the lake since the oldest data version of a running table.
+    /// What happened in the lake since the oldest data version of a table that is refreshed by schedule.
     fn changes_for(&self, tables: &[DynamicTable]) -> Result<(i64, Changes)> {
-        let running = tables.iter().filter(|table| table.definition.state.is_running());
+        let running = tables.iter().filter(|table| table.definition.state.is_running() && !is_isolated(table));
         match running.filter_map(|table| table.progress.data_version).min() {
             Some(since) => Ok((since, self.session.changes_since(since)?)),
             None => {

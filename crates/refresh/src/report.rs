@@ -7,6 +7,7 @@ use jiff::Timestamp;
 use lake::Rows;
 use registry::{RefreshAction, RefreshState, RefreshTrigger};
 use sql::names::{ObjectName, TableName};
+use sql::properties::TargetLag;
 
 /// Which tables to refresh, and how.
 #[derive(Clone, Debug)]
@@ -48,6 +49,10 @@ pub struct RefreshReport {
     pub lag_before: Option<Duration>,
     /// How stale the table is now.
     pub lag: Option<Duration>,
+    /// How stale the table may be, as it was set.
+    pub target_lag: Option<TargetLag>,
+    /// After a failure: when it is tried again.
+    pub retry_at: Option<Timestamp>,
     /// Where the time went, step by step.
     pub steps: Vec<(&'static str, Duration)>,
     /// What went wrong.

@@ -3,6 +3,7 @@
 //! A plain table is read at the data version itself. A dynamic table is read at the snapshot that published its
 //! content of that data version, which is later than the data version.
 
+
 use error::{Code, Error, Result};
 use incremental::render::SourceState;
 use incremental::{Plan, apply};
@@ -88,31 +89,30 @@ impl DynamicTables {
         Ok(spans)
     }
 
-    /// The windows of all sources, or why one of them cannot be had.
+    /// The windows of all sources, or why one of them cannot be had. Sources that are looked at between the same
+    /// snapshots, which is all plain tables, cost as much as one.
     pub(crate) fn windows(&self, spans: &[Span]) -> Result<Told> {
-        let mut windows = Vec::new();
-        for span in spans {
+        let mut windows: Vec<Option<Window>> = vec![None; spans.len()];
+        for position in 0..spans.len() {
+            if windows[position].is_some() {
+                continue;
+            }
+            let span = &spans[position];
             let Some(from) = span.from else {
                 let reason = format!("the state of {} that the table was built from is not known", span.table);
                 return Ok(Told::Broken(reason));
             };
-            let window = self.session.window(&span.table, from, span.to)?;
-            if let WindowRule::Broken(cause) = window.rule {
-                let table = &span.table;
-                let cause = match cause {
-                    Break::Replaced => format!("{table} was dropped and created again, or replaced"),
-                    Break::Redefined => format!("a column of {table} was dropped and added again"),
-                    Break::Expired => format!("snapshot {from} of {table}, which its change starts from, was expired"),
-                    Break::Dropped => {
-                        return Err(Error::new(Code::Schema, format!("source {table} was dropped"))
-                            .with_hint("Create it again, or change or drop the dynamic table."));
-                    }
-                };
-                return Ok(Told::Broken(cause));
+            let alike: Vec<usize> =
+                (position..spans.len()).filter(|other| spans[*other].from == span.from && spans[*other].to == span.to).collect();
+            let tables: Vec<TableName> = alike.iter().map(|other| spans[*other].table.clone()).collect();
+            for (other, window) in alike.into_iter().zip(self.session.windows(&tables, from, span.to)?) {
+                if let WindowRule::Broken(cause) = window.rule {
+                    return broken(&window.table, from, cause).map(Told::Broken);
+                }
+                windows[other] = Some(window);
             }
-            windows.push(window);
         }
-        Ok(Told::Windows(windows))
+        Ok(Told::Windows(windows.into_iter().flatten().collect()))
     }
 
     /// Reads what changed into temporary tables.
@@ -160,13 +160,29 @@ impl DynamicTables {
             "SELECT 'VIEW', view_name FROM duckdb_views() WHERE temporary AND starts_with(view_name, '__dt_') \
              UNION ALL SELECT 'TABLE', table_name FROM duckdb_tables() WHERE temporary AND starts_with(table_name, '__dt_')",
         )?;
-        for row in &rows.rows {
-            if let [Some(kind), Some(name)] = row.as_slice() {
-                self.work(&format!("DROP {kind} IF EXISTS temp.main.{}", quote_identifier(name)))?;
-            }
+        let drops = rows.rows.iter().filter_map(|row| match row.as_slice() {
+            [Some(kind), Some(name)] => Some(format!("DROP {kind} IF EXISTS temp.main.{}", quote_identifier(name))),
+            _ => None,
+        });
+        let drops: Vec<String> = drops.collect();
+        if !drops.is_empty() {
+            self.work(&drops.join("; "))?;
         }
         Ok(())
     }
+}
+
+/// Why a table whose source's change cannot be told has to be initialised again; an error if that cannot be done either.
+fn broken(table: &TableName, from: SnapshotId, cause: Break) -> Result<String> {
+    Ok(match cause {
+        Break::Replaced => format!("{table} was dropped and created again, or replaced"),
+        Break::Redefined => format!("a column of {table} was dropped and added again"),
+        Break::Expired => format!("snapshot {from} of {table}, which its change starts from, was expired"),
+        Break::Dropped => {
+            return Err(Error::new(Code::Schema, format!("source {table} was dropped"))
+                .with_hint("Create it again, or change or drop the dynamic table."));
+        }
+    })
 }
 
 /// A source read at both ends of its span, with no change known.

@@ -1,6 +1,8 @@
 //! The dynamic tables of one lake: the rooms this crate stands between, and looking tables up.
 
 use std::cell::RefCell;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use error::{Code, Error, Result};
 use lake::{InterruptHandle, Lake, Session};
@@ -21,16 +23,23 @@ pub struct DynamicTables {
     pub(crate) analyses: RefCell<AnalysisCache>,
     /// The statements of a refresh, kept while it is explained.
     pub(crate) trace: RefCell<Option<Vec<String>>>,
+    /// Whether somebody stopped what is running.
+    pub(crate) interrupted: Arc<AtomicBool>,
 }
 
 /// Stops the statement that is running in the lake, from any thread: Ctrl-C, SIGTERM, a time limit.
 #[derive(Clone)]
-pub struct Interrupter(InterruptHandle);
+pub struct Interrupter {
+    handle: InterruptHandle,
+    interrupted: Arc<AtomicBool>,
+}
 
 impl Interrupter {
-    /// Makes the running statement fail.
+    /// Makes the running statement fail; a refresh that fails by it counts as cancelled. A refresh is many statements:
+    /// what has to stop for sure is interrupted again until it has.
     pub fn interrupt(&self) {
-        self.0.interrupt();
+        self.interrupted.store(true, Ordering::SeqCst);
+        self.handle.interrupt();
     }
 }
 
@@ -41,7 +50,15 @@ impl DynamicTables {
     /// What the lake says when it gives no session, `INTERNAL` when the parser cannot be opened.
     pub fn open(lake: Lake, registry: Registry) -> Result<Self> {
         let session = lake.session()?;
-        Ok(Self { lake, session, registry, parser: Parser::new()?, analyses: RefCell::default(), trace: RefCell::default() })
+        Ok(Self {
+            lake,
+            session,
+            registry,
+            parser: Parser::new()?,
+            analyses: RefCell::default(),
+            trace: RefCell::default(),
+            interrupted: Arc::default(),
+        })
     }
 
     /// The connection to the lake, for plain DuckDB statements.
@@ -59,7 +76,7 @@ impl DynamicTables {
     /// A handle that stops what the lake is doing for this value.
     #[must_use]
     pub fn interrupter(&self) -> Interrupter {
-        Interrupter(self.session.interrupt_handle())
+        Interrupter { handle: self.session.interrupt_handle(), interrupted: Arc::clone(&self.interrupted) }
     }
 
     /// The table of the lake that a name means.

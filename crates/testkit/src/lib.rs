@@ -3,3 +3,4 @@
 #[cfg(feature = "lake")]
 pub mod lake;
 pub mod postgres;
+pub mod random;

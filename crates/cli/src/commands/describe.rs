@@ -3,12 +3,16 @@
 use ::refresh::Description;
 use ::sql::names::ObjectName;
 use error::Result;
+use serde_json::Value;
 
 use crate::args::DescribeArgs;
 use crate::commands::Context;
 use crate::commands::status::fields;
 use crate::listing::{Listing, Record};
 use crate::printer::Format;
+
+/// What stands for the value of a property that has none. Texts are in quotes, so it is no value.
+const UNSET: &str = "-";
 
 /// Describes the dynamic table.
 pub fn run(context: &mut Context<'_>, args: &DescribeArgs) -> Result<()> {
@@ -35,8 +39,8 @@ pub fn print(context: &mut Context<'_>, description: &Description) {
         record.field(name, cell);
     }
     if context.printer.format() == Format::Table {
-        let properties: Vec<String> =
-            description.properties.iter().map(|(name, value)| format!("{name} = {value}")).collect();
+        let set = description.properties.iter().filter(|(_, value)| value != UNSET);
+        let properties: Vec<String> = set.map(|(name, value)| format!("{name} = {value}")).collect();
         record.field("properties", properties.join("\n"));
         record.field("read by", readers);
         context.printer.record(&record);
@@ -46,7 +50,12 @@ pub fn print(context: &mut Context<'_>, description: &Description) {
         context.printer.listing(&sources);
         context.printer.say(&format!("\n{}", description.statement));
     } else {
-        record.field("properties", crate::listing::object(&description.properties));
+        let properties: serde_json::Map<String, Value> = description
+            .properties
+            .iter()
+            .map(|(name, value)| (name.clone(), if value == UNSET { Value::Null } else { value.as_str().into() }))
+            .collect();
+        record.field("properties", Value::from(properties));
         record.field("columns", columns.to_value());
         record.field("sources", sources.to_value());
         record.field("readers", readers);

@@ -56,7 +56,7 @@ pub fn listing(statuses: &[Status], wide: bool) -> Listing {
     listing
 }
 
-const COLUMNS: [&str; 19] = [
+const COLUMNS: [&str; 18] = [
     "schema",
     "name",
     "scheduling_state",
@@ -75,7 +75,6 @@ const COLUMNS: [&str; 19] = [
     "rows",
     "bytes",
     "comment",
-    "full_name",
 ];
 
 /// Everything known of one dynamic table, in the order of [`COLUMNS`].
@@ -100,7 +99,6 @@ pub fn fields(status: &Status) -> Vec<(&'static str, Cell)> {
         optional(status.rows, Into::into),
         optional(status.bytes, bytes),
         text(&status.comment),
-        status.name.to_string().into(),
     ];
     COLUMNS.into_iter().zip(cells).collect()
 }

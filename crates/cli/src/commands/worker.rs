@@ -1,12 +1,43 @@
 //! `worker`: keeps all dynamic tables fresh until told to stop.
 
+use ::refresh::DynamicTables;
+use ::worker::{Opening, Options, Shutdown, Worker};
 use error::{Code, Error, Result};
 
 use crate::args::WorkerArgs;
 use crate::commands::Context;
+use crate::config::{Catalog, Config, Origin, local_catalog};
 
 /// Runs until a signal comes.
 pub fn run(context: &mut Context<'_>, args: &WorkerArgs) -> Result<()> {
-    let settings = &context.config.worker;
-    Err(Error::new(Code::Internal, format!("no worker yet {settings:?} {}", args.once)))
+    let config = context.config;
+    let options = Options {
+        poll_interval: config.worker.poll_interval,
+        grace_period: config.worker.grace_period,
+        name: config.worker.name.clone(),
+        once: args.once,
+    };
+    let shutdown = Shutdown::new();
+    shutdown.on_signals()?;
+    let summary = Worker::new(options, |opening| open(config, opening)).run(&shutdown)?;
+    if args.once { summary.check() } else { Ok(()) }
+}
+
+/// A worker that is told which lake to work on makes it where there is none yet, as a server on an empty volume does.
+/// It never does so afterwards: what was there and is not must be away.
+fn open(config: &Config, opening: Opening) -> Result<DynamicTables> {
+    let named = config.setting("duckdb-path").is_some_and(|setting| setting.origin != Origin::Default);
+    for (what, place) in [("lake", &config.lake.path), ("registry", &config.registry)] {
+        let Catalog::File(path) = local_catalog(place) else { continue };
+        if path.exists() || (opening == Opening::First && (named || what == "registry")) {
+            continue;
+        }
+        let error = Error::new(Code::Configuration, format!("there is no {what} {}", path.display()));
+        return Err(match opening {
+            Opening::First => error.with_hint("Run this where the lake is, or name the lake with --duckdb-path."),
+            Opening::Again => error,
+        });
+    }
+    let lake = lake::Lake::open(&config.lake)?;
+    DynamicTables::open(lake, registry::Registry::open(&config.registry)?)
 }

@@ -9,69 +9,131 @@ use crate::program::{DAILY, Program, finish};
 /// The statement is refused with this exit code, and lake and registry are as before.
 #[track_caller]
 fn refused(statement: &str) -> String {
-    refused_in(&Program::with_orders(), statement)
-}
-
-#[track_caller]
-fn refused_in(program: &Program, statement: &str) -> String {
+    let program = Program::with_orders();
     program.file("bad.sql", statement);
-    let before = program.inventory();
     let error = program.fails(1, &["create", "-f", "bad.sql"]);
+    let before = (vec!["customers".to_owned(), "orders".to_owned()], Vec::new());
     assert_eq!(program.inventory(), before, "something half-done remains");
     let checked = program.run(&["validate", "-f", "bad.sql"]);
     assert_eq!(checked.code, 1, "validate must see it too\n{}", checked.stdout);
+    assert!(checked.stdout.contains("FAIL"), "{}", checked.stdout);
     error
 }
 
 #[test]
 fn an_empty_file() {
-    assert_snapshot!(refused(""), @r"");
-    assert_snapshot!(refused("-- nothing but a comment\n;"), @r"");
+    assert_snapshot!(refused(""), @r"
+    error[QUERY]: there is no statement in the text
+     --> bad.sql:1:1
+      1 | 
+        | ^
+      hint: Write a statement such as CREATE DYNAMIC TABLE name TARGET_LAG = '5 minutes' AS SELECT ...
+    ");
+    assert_snapshot!(refused("-- nothing but a comment\n;"), @r"
+    error[QUERY]: there is no statement in the text
+     --> bad.sql:1:1
+      1 | -- nothing but a comment
+        | ^
+      hint: Write a statement such as CREATE DYNAMIC TABLE name TARGET_LAG = '5 minutes' AS SELECT ...
+    ");
 }
 
 #[test]
 fn an_unterminated_string() {
-    assert_snapshot!(refused("CREATE DYNAMIC TABLE t\n  TARGET_LAG = '5 minutes\nAS SELECT 1"), @r"");
+    assert_snapshot!(refused("CREATE DYNAMIC TABLE t\n  TARGET_LAG = '5 minutes\nAS SELECT 1"), @r"
+    error[QUERY]: unterminated string
+     --> bad.sql:2:16
+      2 |   TARGET_LAG = '5 minutes
+        |                ^
+      hint: It begins here and is never closed by a single quote.
+    ");
 }
 
 #[test]
 fn an_unknown_property() {
-    assert_snapshot!(refused("CREATE DYNAMIC TABLE t TARGET_LAGG = '5 minutes' AS SELECT * FROM orders"), @r"");
+    assert_snapshot!(refused("CREATE DYNAMIC TABLE t TARGET_LAGG = '5 minutes' AS SELECT * FROM orders"), @r#"
+    error[QUERY]: unknown property "TARGET_LAGG"
+     --> bad.sql:1:24
+      1 | CREATE DYNAMIC TABLE t TARGET_LAGG = '5 minutes' AS SELECT * FROM orders
+        |                        ^^^^^^^^^^^
+      hint: Did you mean TARGET_LAG?
+    "#);
 }
 
 #[test]
 fn a_lag_of_zero() {
-    assert_snapshot!(refused("CREATE DYNAMIC TABLE t TARGET_LAG = '0 minutes' AS SELECT * FROM orders"), @r"");
+    assert_snapshot!(refused("CREATE DYNAMIC TABLE t TARGET_LAG = '0 minutes' AS SELECT * FROM orders"), @r#"
+    error[QUERY]: invalid TARGET_LAG "0 minutes": a lag of zero cannot be kept
+     --> bad.sql:1:37
+      1 | CREATE DYNAMIC TABLE t TARGET_LAG = '0 minutes' AS SELECT * FROM orders
+        |                                     ^^^^^^^^^^^
+      hint: Write a number of seconds, minutes, hours or days, such as '5 minutes', or DOWNSTREAM.
+    "#);
 }
 
 #[test]
 fn a_lag_that_is_none() {
-    assert_snapshot!(refused("CREATE DYNAMIC TABLE t TARGET_LAG = 'soon' AS SELECT * FROM orders"), @r"");
+    assert_snapshot!(refused("CREATE DYNAMIC TABLE t TARGET_LAG = 'soon' AS SELECT * FROM orders"), @r#"
+    error[QUERY]: invalid TARGET_LAG "soon": it does not begin with a number
+     --> bad.sql:1:37
+      1 | CREATE DYNAMIC TABLE t TARGET_LAG = 'soon' AS SELECT * FROM orders
+        |                                     ^^^^^^
+      hint: Write a number of seconds, minutes, hours or days, such as '5 minutes', or DOWNSTREAM.
+    "#);
 }
 
 #[test]
 fn an_unknown_source() {
-    assert_snapshot!(refused("CREATE DYNAMIC TABLE t TARGET_LAG = '5 minutes' AS\nSELECT * FROM ordres"), @r"");
+    assert_snapshot!(refused("CREATE DYNAMIC TABLE t TARGET_LAG = '5 minutes' AS\nSELECT * FROM ordres"), @r"
+    error[QUERY]: unknown source ordres
+     --> bad.sql:2:15
+      2 | SELECT * FROM ordres
+        |               ^^^^^^
+      hint: Did you mean main.orders?
+    ");
 }
 
 #[test]
 fn a_column_that_does_not_exist() {
-    assert_snapshot!(refused("CREATE DYNAMIC TABLE t TARGET_LAG = '5 minutes' AS\nSELECT amuont FROM orders"), @r"");
+    assert_snapshot!(refused("CREATE DYNAMIC TABLE t TARGET_LAG = '5 minutes' AS\nSELECT amuont FROM orders"), @r#"
+    error[QUERY]: referenced column "amuont" not found in FROM clause
+     --> bad.sql:2:8
+      2 | SELECT amuont FROM orders
+        |        ^^^^^^
+      hint: Candidate bindings: "amount", "customer", "day"
+    "#);
 }
 
 #[test]
 fn duplicate_output_columns() {
-    assert_snapshot!(refused("CREATE DYNAMIC TABLE t TARGET_LAG = '5 minutes' AS\nSELECT id, amount AS id FROM orders"), @r"");
+    assert_snapshot!(refused("CREATE DYNAMIC TABLE t TARGET_LAG = '5 minutes' AS\nSELECT id, amount AS id FROM orders"), @r#"
+    error[QUERY]: the result has two columns called "id"
+     --> bad.sql:2:8
+      2 | SELECT id, amount AS id FROM orders
+        |        ^^
+      hint: Give each output column a name of its own with AS.
+    "#);
 }
 
 #[test]
 fn a_query_that_is_no_sql() {
-    assert_snapshot!(refused("CREATE DYNAMIC TABLE t TARGET_LAG = '5 minutes' AS\nSELEC * FROM orders"), @r"");
+    assert_snapshot!(refused("CREATE DYNAMIC TABLE t TARGET_LAG = '5 minutes' AS\nSELEC * FROM orders"), @r#"
+    error[QUERY]: syntax error at or near "SELEC"
+     --> bad.sql:2:1
+      2 | SELEC * FROM orders
+        | ^
+    "#);
 }
 
 #[test]
 fn a_name_taken_by_a_plain_table() {
-    assert_snapshot!(refused("CREATE DYNAMIC TABLE customers TARGET_LAG = '5 minutes' AS SELECT * FROM orders"), @r"");
+    assert_snapshot!(refused("CREATE DYNAMIC TABLE customers TARGET_LAG = '5 minutes' AS SELECT * FROM orders"), @r"
+    error[QUERY]: main.customers is the name of a plain table
+     --> bad.sql:1:22
+      1 | CREATE DYNAMIC TABLE customers TARGET_LAG = '5 minutes' AS SELECT * FROM orders
+        |                      ^^^^^^^^^
+      hint: Choose another name, or drop the table first.
+    ");
     let replaced =
         refused("CREATE OR REPLACE DYNAMIC TABLE customers TARGET_LAG = '5 minutes' AS SELECT * FROM orders");
     assert!(replaced.contains("customers"), "{replaced}");
@@ -79,12 +141,24 @@ fn a_name_taken_by_a_plain_table() {
 
 #[test]
 fn incremental_where_it_cannot_be() {
-    assert_snapshot!(refused("CREATE DYNAMIC TABLE t TARGET_LAG = '5 minutes' REFRESH_MODE = INCREMENTAL AS\nSELECT * FROM orders ORDER BY amount LIMIT 1"), @r"");
+    assert_snapshot!(refused("CREATE DYNAMIC TABLE t TARGET_LAG = '5 minutes' REFRESH_MODE = INCREMENTAL AS\nSELECT * FROM orders ORDER BY amount LIMIT 1"), @r"
+    error[QUERY]: the query cannot be refreshed incrementally: LIMIT keeps rows by their position in the whole result
+     --> bad.sql:2:44
+      2 | SELECT * FROM orders ORDER BY amount LIMIT 1
+        |                                            ^
+      hint: Use REFRESH_MODE = AUTO to have it refreshed in full, or change the query.
+    ");
 }
 
 #[test]
 fn another_statement_in_a_file_for_create() {
-    assert_snapshot!(refused("DROP TABLE orders"), @r"");
+    assert_snapshot!(refused("DROP TABLE orders"), @r"
+    error[QUERY]: only CREATE DYNAMIC TABLE can stand here
+     --> bad.sql:1:1
+      1 | DROP TABLE orders
+        | ^^^^
+      hint: Run other statements with `dynamic-tables sql -f FILE`.
+    ");
 }
 
 #[test]
@@ -104,7 +178,7 @@ fn a_cycle() {
         &["sql", "-c", "CREATE OR REPLACE DYNAMIC TABLE daily TARGET_LAG = '5 minutes' AS SELECT amount FROM total"],
     );
     assert!(error.contains("daily") && error.contains("total"), "{error}");
-    assert!(error.contains("cycle") || error.contains("itself"), "{error}");
+    assert!(error.contains("main.total reads main.daily reads main.total"), "{error}");
     assert_eq!(program.sql("SELECT orders FROM daily ORDER BY day"), ["2", "1"]);
 }
 
@@ -113,7 +187,10 @@ fn drop_of_a_table_that_others_read() {
     let program = Program::with_daily();
     program.sql("CREATE DYNAMIC TABLE total TARGET_LAG = '5 minutes' AS SELECT sum(amount) AS amount FROM daily");
     let before = program.inventory();
-    assert_snapshot!(program.fails(1, &["drop", "daily"]), @r"");
+    assert_snapshot!(program.fails(1, &["drop", "daily"]), @r"
+    error[DEPENDENCY]: other dynamic tables depend on main.daily: main.total
+      hint: Drop those first, or use CASCADE to drop all of them.
+    ");
     assert_eq!(program.inventory(), before);
     program.ok(&["drop", "daily", "--cascade"]);
     let (tables, dynamic) = program.inventory();
@@ -128,18 +205,39 @@ fn names_of_nothing() {
         let error = program.fails(1, &[verb, "nothing"]);
         assert!(error.contains("nothing"), "{verb}: {error}");
     }
-    assert_snapshot!(program.fails(1, &["describe", "nothing"]), @r"");
-    assert_snapshot!(program.fails(1, &["describe", "not a name"]), @r"");
-    assert_snapshot!(program.fails(1, &["describe", "orders"]), @r"");
+    assert_snapshot!(program.fails(1, &["describe", "nothing"]), @r"
+    error[QUERY]: dynamic table main.nothing does not exist
+      hint: `dynamic-tables list` shows those that do.
+    ");
+    assert_snapshot!(program.fails(1, &["describe", "not a name"]), @r#"
+    error[QUERY]: expected a table name, found "not"
+     --> line 1, column 1
+      1 | not a name
+        | ^^^
+      hint: A name that is a keyword must be quoted: "not".
+    "#);
+    assert_snapshot!(program.fails(1, &["describe", "orders"]), @r"
+    error[QUERY]: dynamic table main.orders does not exist
+      hint: `dynamic-tables list` shows those that do.
+    ");
     program.ok(&["drop", "nothing", "--if-exists"]);
 }
 
 #[test]
 fn wrong_properties_of_alter() {
     let program = Program::with_daily();
-    assert_snapshot!(program.fails(1, &["alter", "daily", "--set", "TARGET_LAG=never"]), @r"");
-    assert_snapshot!(program.fails(1, &["alter", "daily", "--set", "TARGET_LAG"]), @r"");
-    assert_snapshot!(program.fails(1, &["alter", "daily", "--unset", "COLOR"]), @r"");
+    assert_snapshot!(program.fails(1, &["alter", "daily", "--set", "TARGET_LAG=never"]), @r#"
+    error[QUERY]: invalid TARGET_LAG "never": it does not begin with a number
+      hint: Write a number of seconds, minutes, hours or days, such as '5 minutes', or DOWNSTREAM.
+    "#);
+    assert_snapshot!(program.fails(1, &["alter", "daily", "--set", "TARGET_LAG"]), @r#"
+    error[CONFIGURATION]: "TARGET_LAG" is not of the form PROPERTY=value
+      hint: Write for example TARGET_LAG='5 minutes'.
+    "#);
+    assert_snapshot!(program.fails(1, &["alter", "daily", "--unset", "COLOR"]), @r#"
+    error[QUERY]: unknown property "COLOR"
+      hint: The properties are TARGET_LAG, REFRESH_MODE, INITIALIZE, DEDUPLICATION, CARDINALITY_THRESHOLD, PARALLEL_THRESHOLD, MAX_PARALLELISM, SCHEDULER, COMMENT.
+    "#);
     program.fails(1, &["alter", "daily", "--set", "COMMENT=x", "--set", "CARDINALITY_THRESHOLD=7"]);
     let described = program.ok(&["describe", "daily", "--format", "json"]);
     assert!(!described.contains("\"comment\": \"x\""), "the first of two was done: {described}");
@@ -203,8 +301,8 @@ fn a_registry_of_a_newer_version() {
     let program = Program::with_daily();
     program.sql(
         "ATTACH 'dynamic_tables.sqlite' AS registry (TYPE sqlite);
-         INSERT INTO registry._sqlx_migrations SELECT 99999999, 'from the future', installed_on, true, checksum, 1
-         FROM registry._sqlx_migrations LIMIT 1",
+         INSERT INTO registry.dynamic_tables_migration SELECT 99999999, 'from the future', installed_on, true, checksum, 1
+         FROM registry.dynamic_tables_migration LIMIT 1",
     );
     let error = program.fails(1, &["list"]);
     assert!(error.contains("99999999") && error.contains("hint:"), "{error}");

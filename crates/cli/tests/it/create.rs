@@ -15,7 +15,11 @@ fn a_file_with_several_tables_over_one_another() {
         ),
     );
     insta::with_settings!({ filters => FILTERS }, {
-        assert_snapshot!(program.ok(&["create", "-f", "tables.sql"]), @r"");
+        assert_snapshot!(program.ok(&["create", "-f", "tables.sql"]), @r"
+        name  result  refresh_mode  reason  rows  duration
+        main.daily  created  INCREMENTAL  2  [n]
+        main.total  created  INCREMENTAL  1  [n]
+        ");
     });
     assert_eq!(program.sql("SELECT * FROM daily ORDER BY day"), ["2026-01-01,2,30.00", "2026-01-02,1,5.00"]);
     assert_eq!(program.sql("SELECT * FROM total"), ["2,35.00"]);
@@ -42,7 +46,12 @@ fn standard_input_and_several_files() {
 fn doing_it_again() {
     let program = Program::with_daily();
     program.file("again.sql", DAILY);
-    assert_snapshot!(program.fails(1, &["create", "-f", "again.sql"]), @r"");
+    assert_snapshot!(program.fails(1, &["create", "-f", "again.sql"]), @r"
+    error[QUERY]: dynamic table main.daily already exists
+     --> again.sql:1:22
+      1 | CREATE DYNAMIC TABLE daily TARGET_LAG = '5 minutes' AS SELECT day, count(*) AS orders, sum(amount) AS amount FROM orders GROUP BY day
+        |                      ^^^^^
+    ");
     program.file("if_not_exists.sql", &DAILY.replace("TABLE daily", "TABLE IF NOT EXISTS daily"));
     assert!(program.ok(&["create", "-f", "if_not_exists.sql"]).contains("already exists"));
     program.file("or_replace.sql", &DAILY.replace("CREATE", "CREATE OR REPLACE"));
@@ -69,7 +78,16 @@ fn the_query_says_why_it_is_not_incremental() {
 fn validate_reports_every_check() {
     let program = Program::with_orders();
     program.file("good.sql", DAILY);
-    assert_snapshot!(program.ok(&["validate", "-f", "good.sql"]), @r"");
+    assert_snapshot!(program.ok(&["validate", "-f", "good.sql"]), @r"
+    file      name   check         result  details
+    good.sql  daily  statement     OK      the statement is well-formed
+    good.sql  daily  properties    OK      target lag 5 minutes
+    good.sql  daily  name          OK      main.daily is free
+    good.sql  daily  query         OK      3 columns: day DATE, orders BIGINT, amount DECIMAL(38,2)
+    good.sql  daily  sources       OK      main.orders
+    good.sql  daily  refresh mode  OK      INCREMENTAL
+    good.sql  daily  dependencies  OK      reads no other dynamic table
+    ");
     program.file("bad.sql", "CREATE DYNAMIC TABLE t TARGET_LAG = '1 hour' AS SELECT x FROM ordres");
     let run = program.run(&["validate", "-f", "bad.sql", "--format", "json"]);
     assert_eq!(run.code, 1, "{run:?}");

@@ -8,10 +8,68 @@ use crate::program::{DAILY, FILTERS, Program};
 fn list_describe_and_status() {
     let program = Program::with_daily();
     insta::with_settings!({ filters => FILTERS }, {
-        assert_snapshot!(program.ok(&["list"]), @r"");
-        assert_snapshot!(program.ok(&["describe", "daily"]), @r"");
-        assert_snapshot!(program.ok(&["status", "daily"]), @r"");
-        assert_snapshot!(program.ok(&["list", "--format", "json"]), @r"");
+        assert_snapshot!(program.ok(&["list"]), @r"
+        schema  name  scheduling_state  target_lag  lag  refresh_mode  last_refresh_status  rows  bytes
+        main  daily  RUNNING  5 minutes  [n]  INCREMENTAL  SUCCEEDED  2  [n]
+        ");
+        assert_snapshot!(program.ok(&["describe", "daily"]), @r"
+        schema  main
+        name  daily
+        scheduling_state  RUNNING
+        target_lag  5 minutes
+        effective_lag  5 minutes
+        lag  [n]
+        refresh_mode  INCREMENTAL
+        data_version  4
+        data_timestamp  [time]
+        last_refresh_time  [time]
+        last_refresh_status  SUCCEEDED
+        last_refresh_action  REINITIALIZE
+        rows  2
+        bytes  [n]
+        properties  TARGET_LAG = '5 minutes'
+                             REFRESH_MODE = AUTO
+                             INITIALIZE = ON_CREATE
+                             DEDUPLICATION = FALSE
+                             CARDINALITY_THRESHOLD = 0.3
+                             PARALLEL_THRESHOLD = 10000000
+                             MAX_PARALLELISM = 16
+                             SCHEDULER = ENABLE
+
+        column  type
+        day  DATE
+        orders  BIGINT
+        amount  DECIMAL(38,2)
+
+        source  kind
+        main.orders  TABLE
+
+        CREATE DYNAMIC TABLE main.daily
+          TARGET_LAG = '5 minutes'
+        AS
+        SELECT day, count(*) AS orders, sum(amount) AS amount FROM orders GROUP BY day;
+        ");
+        assert_snapshot!(program.ok(&["status", "daily"]), @r"
+        schema  main
+        name  daily
+        scheduling_state  RUNNING
+        target_lag  5 minutes
+        effective_lag  5 minutes
+        lag  [n]
+        refresh_mode  INCREMENTAL
+        data_version  4
+        data_timestamp  [time]
+        last_refresh_time  [time]
+        last_refresh_status  SUCCEEDED
+        last_refresh_action  REINITIALIZE
+        rows  2
+        bytes  [n]
+        ");
+        assert_snapshot!(program.ok(&["list", "--format", "json"]), @r#"
+        [
+          {"schema":"main","name":"daily","scheduling_state":"RUNNING","suspended_reason":null,"target_lag":"5 minutes","effective_lag":"5 minutes","lag":[n],"refresh_mode":"INCREMENTAL","refresh_mode_reason":null,"data_version":4,"data_timestamp":"[time]","last_refresh_time":"[time]","last_refresh_status":"SUCCEEDED","last_refresh_action":"REINITIALIZE","last_error":null,"rows":2,"bytes":[n],"comment":null}
+        ]
+        "#);
     });
     assert_eq!(program.ok(&["list", "--like", "x%"]), "there is no dynamic table\n");
     assert_eq!(program.ok(&["list", "--like", "x%", "--format", "json"]), "[]\n");
@@ -20,24 +78,55 @@ fn list_describe_and_status() {
 
 #[test]
 fn refresh_follows_the_sources() {
-    let program = Program::with_daily();
+    let program = Program::with_many_orders();
+    program.sql(DAILY);
     insta::with_settings!({ filters => FILTERS }, {
-        assert_snapshot!(program.ok(&["refresh"]), @r"");
+        assert_snapshot!(program.ok(&["refresh"]), @r"
+        name  state  action  reason  rows_read  rows_inserted  rows_deleted  duration
+        main.daily  SUCCEEDED  NO_DATA  what changed in the sources is nothing that the query looks at  0  0  0  [n]
+        ");
     });
     program.sql("INSERT INTO orders VALUES (4, '2026-01-02', 2, 7.5); DELETE FROM orders WHERE id = 1");
     insta::with_settings!({ filters => FILTERS }, {
-        assert_snapshot!(program.ok(&["refresh", "daily", "--dry-run"]), @r"");
+        assert_snapshot!(program.ok(&["refresh", "daily", "--dry-run"]), @r"
+        name  action  reason  rows_inserted  rows_deleted
+        main.daily  INCREMENTAL  recomputed 2 affected groups: 2 of 10003 source rows changed  2  2
+
+        main.daily
+        change  day  orders  amount
+        +  2026-01-01  1  20.00
+        +  2026-01-02  2  12.50
+        -  2026-01-01  2  30.00
+        -  2026-01-02  1  5.00
+
+        nothing was changed (--dry-run)
+        ");
     });
-    assert_eq!(program.sql("SELECT * FROM daily ORDER BY day"), ["2026-01-01,2,30.00", "2026-01-02,1,5.00"]);
+    let january = "SELECT * FROM daily WHERE day < '2026-02-01' ORDER BY day";
+    assert_eq!(program.sql(january), ["2026-01-01,2,30.00", "2026-01-02,1,5.00"]);
     insta::with_settings!({ filters => FILTERS }, {
-        assert_snapshot!(program.ok(&["refresh", "daily"]), @r"");
+        assert_snapshot!(program.ok(&["refresh", "daily"]), @r"
+        name  state  action  reason  rows_read  rows_inserted  rows_deleted  duration
+        main.daily  SUCCEEDED  INCREMENTAL  recomputed 2 affected groups: 2 of 10003 source rows changed  2  2  2  [n]
+        ");
     });
-    assert_eq!(program.sql("SELECT * FROM daily ORDER BY day"), ["2026-01-01,1,20.00", "2026-01-02,2,12.50"]);
+    assert_eq!(program.sql(january), ["2026-01-01,1,20.00", "2026-01-02,2,12.50"]);
     let full = program.ok(&["refresh", "daily", "--full", "--format", "csv"]);
-    assert!(full.contains("FULL") || full.contains("REINITIALIZE"), "{full}");
+    assert!(full.contains("SUCCEEDED,FULL"), "{full}");
     insta::with_settings!({ filters => FILTERS }, {
-        assert_snapshot!(program.ok(&["verify"]), @r"");
-        assert_snapshot!(program.ok(&["history", "daily"]), @r"");
+        assert_snapshot!(program.ok(&["verify"]), @r"
+        name  result  data_version  rows  missing  surplus  float_noise  details
+        main.daily  equal  9  102  0  0  0
+
+        verified: 1 of 1 dynamic tables equal their queries
+        ");
+        assert_snapshot!(program.ok(&["history", "daily"]), @r"
+        name  started_at  state  trigger  action  reason  rows_inserted  rows_deleted  duration  error_message
+        main.daily  [time]  SUCCEEDED  MANUAL  FULL  asked for  0  0  [n]
+        main.daily  [time]  SUCCEEDED  MANUAL  INCREMENTAL  recomputed 2 affected groups: 2 of 10003 source rows changed  2  2  [n]
+        main.daily  [time]  SUCCEEDED  MANUAL  NO_DATA  what changed in the sources is nothing that the query looks at  0  0  [n]
+        main.daily  [time]  SUCCEEDED  CREATION  REINITIALIZE  first refresh  102  0  [n]
+        ");
     });
     let latest = program.ok(&["history", "--limit", "1", "--format", "csv"]);
     assert_eq!(latest.lines().count(), 2, "{latest}");
@@ -45,18 +134,59 @@ fn refresh_follows_the_sources() {
 
 #[test]
 fn explain_says_how_and_why() {
-    let program = Program::with_daily();
+    let program = Program::with_many_orders();
+    program.sql(DAILY);
     program.sql("INSERT INTO orders VALUES (4, '2026-01-02', 2, 7.5)");
     insta::with_settings!({ filters => FILTERS }, {
-        assert_snapshot!(program.ok(&["explain", "daily"]), @r"");
+        assert_snapshot!(program.ok(&["explain", "daily"]), @r#"
+        name  main.daily
+        refresh_mode  INCREMENTAL
+
+        Aggregate by "day"  [recompute the affected groups; no folding: a sum that can be NULL needs count() of the same values in the select list]
+          Scan main.orders  [its change between the two snapshots]
+
+        source  kind  columns  rows  changed  read_by
+        main.orders  TABLE  day, amount  10004  1  insertions of the change feed
+
+        next refresh: INCREMENTAL: recomputed 1 affected groups: 1 of 10004 source rows changed
+          source_rows: 10004
+          changed_rows: 1
+          target_rows: 102
+          affected_groups: 1
+          cardinality_threshold: 0.3
+          floor_rows: 1000
+
+        `dynamic-tables explain main.daily --sql` shows the SQL of a refresh.
+        "#);
     });
     assert!(program.ok(&["explain", "daily", "--sql"]).to_uppercase().contains("SELECT"));
     let json = program.ok(&["explain", "daily", "--format", "json"]);
     assert!(json.contains("\"tree\"") && json.contains("\"choice\""), "{json}");
     program
         .sql("CREATE DYNAMIC TABLE top TARGET_LAG = '1 hour' AS SELECT * FROM orders ORDER BY amount DESC LIMIT 2");
-    let out = program.ok(&["explain", "top"]);
-    assert!(out.contains("line 1"), "{out}");
+    insta::with_settings!({ filters => FILTERS }, {
+        assert_snapshot!(program.ok(&["explain", "top"]), @r"
+        name  main.top
+        refresh_mode  FULL
+        reason  LIMIT keeps rows by their position in the whole result
+
+        Select 1 item  not incremental: LIMIT keeps rows by their position in the whole result (line 1, column 49)
+          Scan main.orders  [its change between the two snapshots]
+
+        source  kind  columns  rows  changed  read_by
+        main.orders  TABLE  id, day, customer, amount  10004  0  unchanged
+
+        next refresh: FULL: LIMIT keeps rows by their position in the whole result
+          source_rows: 10004
+          changed_rows: 0
+          target_rows: 2
+          affected_groups: null
+          cardinality_threshold: 0.3
+          floor_rows: 1000
+
+        `dynamic-tables explain main.top --sql` shows the SQL of a refresh.
+        ");
+    });
 }
 
 #[test]

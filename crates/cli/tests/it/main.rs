@@ -5,6 +5,7 @@ mod bad_input;
 mod cancel;
 mod configuration;
 mod create;
+mod demo;
 mod doctor;
 mod lifecycle;
 mod output;

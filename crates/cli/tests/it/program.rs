@@ -37,6 +37,15 @@ impl Program {
         program
     }
 
+    /// The lake with 10,000 orders more, a hundred a day: enough for a change to be worth following.
+    pub fn with_many_orders() -> Self {
+        let program = Self::with_orders();
+        program.sql(
+            "INSERT INTO orders SELECT 1000 + i, DATE '2026-02-01' + (i // 100)::INTEGER, i % 7, i % 50 FROM range(10000) r(i)",
+        );
+        program
+    }
+
     /// With the dynamic table `daily` over `orders`.
     pub fn with_daily() -> Self {
         let program = Self::with_orders();
@@ -107,16 +116,12 @@ impl Program {
     /// Every table of the lake that users see, and every dynamic table that the registry knows.
     #[track_caller]
     pub fn inventory(&self) -> (Vec<String>, Vec<String>) {
-        let tables = self.sql(
-            "SELECT table_name FROM duckdb_tables() WHERE database_name = 'lake' AND schema_name = 'main' ORDER BY 1",
-        );
-        let listed = self.ok(&["list", "--format", "csv"]);
-        let name = listed.lines().next().unwrap_or_default().split(',').position(|column| column == "name");
-        let dynamic = listed
-            .lines()
-            .skip(1)
-            .map(|line| line.split(',').nth(name.unwrap_or(0)).unwrap_or_default().to_owned())
-            .collect();
+        let tables = "SELECT table_name FROM duckdb_tables() WHERE database_name = 'lake' AND schema_name = 'main' \
+                      ORDER BY 1; SHOW DYNAMIC TABLES";
+        let out = self.ok(&["sql", "--format", "csv", "-c", tables]);
+        let (tables, dynamic) = out.split_once("schema,name,").unwrap();
+        let tables = tables.lines().skip(1).map(str::to_owned).collect();
+        let dynamic = dynamic.lines().skip(1).filter_map(|line| line.split(',').nth(1)).map(str::to_owned).collect();
         (tables, dynamic)
     }
 }
@@ -137,7 +142,8 @@ pub fn finish(child: Child) -> Run {
 
 /// For `insta::with_settings!`: what differs from run to run. Runs of blanks shrink, since columns are as wide as
 /// what was replaced in them.
-pub const FILTERS: [(&str, &str); 7] = [
+pub const FILTERS: [(&str, &str); 8] = [
+    (r#""(lag|duration|bytes)":[0-9.]+"#, "\"$1\":[n]"),
     (r"\d{4}-\d{2}-\d{2}T[0-9:.]+Z", "[time]"),
     (r"\d{4}-\d{2}-\d{2} \d{2}:\d{2}:\d{2}", "[time]"),
     (r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}", "[id]"),

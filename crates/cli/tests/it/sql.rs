@@ -39,7 +39,82 @@ fn our_statements_are_understood() {
     );
     let run = program.run_with_input(&["sql"], &script);
     assert_eq!(run.code, 0, "{run:?}");
-    insta::with_settings!({ filters => FILTERS }, { assert_snapshot!(run.stdout, @r""); });
+    insta::with_settings!({ filters => FILTERS }, { assert_snapshot!(run.stdout, @r#"
+    name  result  refresh_mode  reason  rows  duration
+    main.daily  created  INCREMENTAL  2  [n]
+    name  result  affected
+    main.daily  altered main.daily
+    name  result  affected
+    main.daily  suspended main.daily
+    name  result  affected
+    main.daily  resumed main.daily
+    name  state  action  reason  rows_read  rows_inserted  rows_deleted  duration
+    main.daily  SUCCEEDED  FULL  the sources are small: 4 rows, fewer than 1000  3  1  0  [n]
+    schema  name  scheduling_state  target_lag  lag  refresh_mode  last_refresh_status  rows  bytes
+    main  daily  RUNNING  1 hour  [n]  INCREMENTAL  SUCCEEDED  3  [n]
+    schema  main
+    name  daily
+    scheduling_state  RUNNING
+    target_lag  1 hour
+    effective_lag  1 hour
+    lag  [n]
+    refresh_mode  INCREMENTAL
+    data_version  7
+    data_timestamp  [time]
+    last_refresh_time  [time]
+    last_refresh_status  SUCCEEDED
+    last_refresh_action  FULL
+    rows  3
+    bytes  [n]
+    comment  per day
+    properties  TARGET_LAG = '1 hour'
+                         REFRESH_MODE = AUTO
+                         INITIALIZE = ON_CREATE
+                         DEDUPLICATION = FALSE
+                         CARDINALITY_THRESHOLD = 0.3
+                         PARALLEL_THRESHOLD = 10000000
+                         MAX_PARALLELISM = 16
+                         SCHEDULER = ENABLE
+                         COMMENT = 'per day'
+
+    column  type
+    day  DATE
+    orders  BIGINT
+    amount  DECIMAL(38,2)
+
+    source  kind
+    main.orders  TABLE
+
+    CREATE DYNAMIC TABLE main.daily
+      TARGET_LAG = '1 hour'
+      COMMENT = 'per day'
+    AS
+    SELECT day, count(*) AS orders, sum(amount) AS amount FROM orders GROUP BY day;
+    name  main.daily
+    refresh_mode  INCREMENTAL
+
+    Aggregate by "day"  [recompute the affected groups; no folding: a sum that can be NULL needs count() of the same values in the select list]
+      Scan main.orders  [its change between the two snapshots]
+
+    source  kind  columns  rows  changed  read_by
+    main.orders  TABLE  day, amount  4  0  unchanged
+
+    next refresh: FULL: the sources are small: 4 rows, fewer than 1000
+      source_rows: 4
+      changed_rows: 0
+      target_rows: 3
+      affected_groups: null
+      cardinality_threshold: 0.3
+      floor_rows: 1000
+
+    `dynamic-tables explain main.daily --sql` shows the SQL of a refresh.
+    days
+       3
+    name  result  affected
+    main.per_day  renamed main.daily to main.per_day
+    name  result
+    main.per_day  dropped
+    "#); });
     assert!(program.inventory().1.is_empty());
 }
 

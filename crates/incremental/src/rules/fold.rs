@@ -16,7 +16,7 @@ use crate::resolve::ResolvedSource;
 #[derive(Debug)]
 pub struct Fold {
     columns: Vec<FoldColumn>,
-    /// The output column with the number of rows of the group; `None` without GROUP BY, where the group stays.
+    /// The output column with the number of rows of the group. Without GROUP BY the group stays when it is empty.
     rows: Option<usize>,
     inputs: Vec<Value>,
     key_count: usize,
@@ -171,8 +171,10 @@ impl Fold {
             values.push(format!("CAST({value} AS {data_type}) AS {}", quote_identifier(name)));
         }
         let rows = match self.rows {
-            Some(rows) => format!("coalesce(__dt_t.{}, 0) + __dt_d.{ROWS}", quote_identifier(&self.output[rows].0)),
-            None => "1".to_owned(),
+            Some(rows) if self.key_count > 0 => {
+                format!("coalesce(__dt_t.{}, 0) + __dt_d.{ROWS}", quote_identifier(&self.output[rows].0))
+            }
+            _ => "1".to_owned(),
         };
         let equal: Vec<String> = self
             .columns

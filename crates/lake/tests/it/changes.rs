@@ -8,7 +8,8 @@ use crate::place::{KINDS, Place, now, rows, table};
 #[test]
 fn changes_name_what_happened_to_which_table() {
     for kind in KINDS {
-        let session = Place::new(kind).open().session().unwrap();
+        let place = Place::new(kind);
+        let session = place.open().session().unwrap();
         let start = now(&session);
         session.execute("CREATE TABLE t (a INTEGER, b INTEGER)").unwrap();
         let id = session.table(&table("t"), None).unwrap().unwrap().id;
@@ -51,7 +52,8 @@ fn changes_name_what_happened_to_which_table() {
 #[test]
 fn tables_as_they_are_and_were() {
     for kind in KINDS {
-        let session = Place::new(kind).open().session().unwrap();
+        let place = Place::new(kind);
+        let session = place.open().session().unwrap();
         session.execute("CREATE SCHEMA \"odd, s\"; CREATE TABLE \"odd, s\".\"T 1\" (a INTEGER NOT NULL, s STRUCT(x INTEGER, y VARCHAR[]), d DECIMAL(10, 2))").unwrap();
         let before = now(&session);
         session.execute("ALTER TABLE \"odd, s\".\"T 1\" RENAME COLUMN a TO aa; ALTER TABLE \"odd, s\".\"T 1\" ADD COLUMN n BIGINT").unwrap();

@@ -26,7 +26,8 @@ fn every_kind_is_created_and_opened_again() {
         {
             let lake = place.open();
             let session = lake.session().unwrap();
-            assert_eq!(session.execute("CREATE TABLE t AS SELECT i, 'x' AS s FROM range(100) AS r(i)").unwrap(), 100);
+            session.execute("CREATE TABLE t (i INTEGER, s VARCHAR)").unwrap();
+            assert_eq!(session.execute("INSERT INTO t SELECT i, 'x' FROM range(100) AS r(i)").unwrap(), 100);
             assert_eq!(session.execute("DELETE FROM t WHERE i < 10").unwrap(), 10);
             assert!(lake.data_path().ends_with('/'));
         }
@@ -74,8 +75,8 @@ fn a_plain_database_is_never_made_a_lake() {
     let connection = duckdb::Connection::open(&duckdb).unwrap();
     connection.execute_batch("CREATE TABLE t (a INTEGER)").unwrap();
     drop(connection);
-    let lake = Place::new(Kind::Sqlite);
-    let session = lake.open().session().unwrap();
+    let place = Place::new(Kind::Sqlite);
+    let session = place.open().session().unwrap();
     session
         .execute(&format!("ATTACH '{}' AS s (TYPE sqlite); CREATE TABLE s.t (a INTEGER); DETACH s", sqlite.display()))
         .unwrap();
@@ -85,7 +86,7 @@ fn a_plain_database_is_never_made_a_lake() {
         assert_eq!(error.code(), Code::Configuration);
         assert!(error.message().contains("not a DuckLake catalog"), "{error}");
         assert!(error.hint().unwrap().contains("left as it is"));
-        assert_eq!(fs::read(file).unwrap(), before, "{} was changed", file.display());
+        assert!(fs::read(file).unwrap() == before, "{} was changed", file.display());
     }
     // A file of the other kind than was said.
     let error = refused(&at(format!("ducklake:sqlite:{}", duckdb.display())));
@@ -262,7 +263,8 @@ fn a_lake_opened_for_reading_is_not_written() {
 
 #[test]
 fn failures_of_queries_say_where() {
-    let session = Place::new(Kind::Sqlite).open().session().unwrap();
+    let place = Place::new(Kind::Sqlite);
+    let session = place.open().session().unwrap();
     let sql = "SELECT 1,\n  nope FROM (SELECT 1 AS a)";
     for error in
         [session.describe(sql).unwrap_err(), session.query(sql).unwrap_err(), session.execute(sql).unwrap_err()]
@@ -278,11 +280,10 @@ fn failures_of_queries_say_where() {
 
 #[test]
 fn results_are_rendered_as_duckdb_does() {
-    let session = Place::new(Kind::Sqlite).open().session().unwrap();
+    let place = Place::new(Kind::Sqlite);
+    let session = place.open().session().unwrap();
     let result = session
-        .query(
-            "SELECT 1 AS a, NULL AS a, [1, 2] AS l, {'x': 1.50} AS s, TIMESTAMP '2024-01-02 03:04:05' AS t; -- end",
-        )
+        .query("SELECT 1 AS a, NULL AS a, [1, 2] AS l, {'x': 1.50} AS s, TIMESTAMP '2024-01-02 03:04:05' AS t -- end")
         .unwrap();
     let names: Vec<&str> = result.columns.iter().map(|(name, _)| name.as_str()).collect();
     assert_eq!(names, ["a", "a", "l", "s", "t"]);
@@ -300,7 +301,8 @@ fn results_are_rendered_as_duckdb_does() {
 
 #[test]
 fn a_running_query_can_be_stopped() {
-    let session = Place::new(Kind::Sqlite).open().session().unwrap();
+    let place = Place::new(Kind::Sqlite);
+    let session = place.open().session().unwrap();
     let handle = session.interrupt_handle();
     let stopper = std::thread::spawn(move || {
         std::thread::sleep(std::time::Duration::from_millis(300));

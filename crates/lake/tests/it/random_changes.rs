@@ -66,7 +66,11 @@ impl Writer {
         )
     }
 
+    /// Sets a value, or sets it back: a row that has the value it had before is the hardest to tell.
     fn update(&mut self) -> String {
+        if self.random.random_bool(0.4) {
+            return format!("UPDATE t SET v = if(v = 'v', 'w', 'v') WHERE id % {} = 0", self.one_of(&[1, 2, 3]));
+        }
         format!("UPDATE t SET v = v || 'u' WHERE id % {} = 0", self.one_of(&[2, 3, 5]))
     }
 
@@ -111,7 +115,7 @@ impl Writer {
 
     fn transaction(&mut self) -> Operation {
         let mut statements = vec!["BEGIN".to_owned()];
-        for _ in 0..self.random.random_range(2..4) {
+        for _ in 0..self.random.random_range(2..5) {
             let statement = match self.random.random_range(0..3) {
                 0 => self.insert(),
                 1 => self.update(),

@@ -1,4 +1,6 @@
 //! Dynamic tables over real lakes. Every refresh ends with the oracle: the table equals its query.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs)]
 
+mod random_changes;
 mod slice;
+mod traps;

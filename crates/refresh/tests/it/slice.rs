@@ -11,7 +11,7 @@ fn a_table_follows_its_source() {
          CREATE DYNAMIC TABLE big TARGET_LAG = '5 minutes' AS SELECT id, price FROM orders WHERE price > 100;
          CREATE DYNAMIC TABLE per_customer TARGET_LAG = '5 minutes' AS
            SELECT customer, count(*) AS n, sum(price) AS total, count(price) AS priced FROM orders GROUP BY customer;
-         CREATE DYNAMIC TABLE greatest TARGET_LAG = '5 minutes' AS
+         CREATE DYNAMIC TABLE greatest TARGET_LAG = '5 minutes' CARDINALITY_THRESHOLD = 1 AS
            SELECT customer, max(price) AS highest FROM orders GROUP BY ALL;",
     )
     .unwrap();
@@ -24,7 +24,6 @@ fn a_table_follows_its_source() {
     .unwrap();
     let reports = lake.refresh(&[]).unwrap();
     for report in &reports {
-        println!("{report:?}");
         assert_eq!(report.action, Some(RefreshAction::Incremental), "{report:?}");
     }
     lake.verify().unwrap();

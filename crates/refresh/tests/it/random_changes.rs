@@ -1,0 +1,145 @@
+//! Randomised change scripts over a fixed set of queries: after every refresh each table equals its query.
+//!
+//! `SEED=n` runs one seed; `SCRIPTS=n` runs more of them.
+
+use registry::{RefreshAction, RefreshState};
+use testkit::lake::{CatalogKind, ThrowAway};
+use testkit::random::{Changes, schema};
+
+/// One query for each rule and its corners. All of them must be incremental.
+const INCREMENTAL: &[(&str, &str)] = &[
+    ("filter_only", "SELECT id, x, amount FROM fact WHERE x > 5 OR x IS NULL"),
+    ("duplicates", "SELECT k, g FROM fact"),
+    ("star", "SELECT * EXCLUDE (unused, seen) FROM fact WHERE k IS DISTINCT FROM 3"),
+    ("expressions", "SELECT id % 10 AS d, coalesce(g, '?') || '-' || x AS t, seen::DATE AS day, f FROM fact"),
+    ("unnested", "SELECT id, unnest([x, k]) AS v FROM fact WHERE id % 4 = 0"),
+    ("lateral_unnest", "SELECT f.k, u.v FROM fact f, unnest([f.x, 1]) u(v) WHERE f.id % 5 = 0"),
+    ("joined", "SELECT f.id, f.x, d.name, d.region FROM fact f JOIN dim d ON f.k = d.k"),
+    ("joined_using", "SELECT k, f.g, d.name, d.weight FROM fact f JOIN dim d USING (k) WHERE f.x > d.weight"),
+    ("theta", "SELECT f.id, d.name FROM fact f JOIN dim d ON f.k < d.k AND f.id % 6 = 0"),
+    ("crossed", "SELECT d1.name AS a, d2.region AS b FROM dim d1, dim d2"),
+    ("three", "SELECT f.id, d.name, e.region AS r FROM fact f, dim d, dim e WHERE f.k = d.k AND e.k = f.x"),
+    ("self_join", "SELECT a.id AS a, b.id AS b FROM fact a JOIN fact b ON a.k = b.k AND a.x = b.x AND a.id < b.id"),
+    ("naturally", "SELECT * FROM (SELECT k, g FROM fact) NATURAL JOIN (SELECT k, region FROM dim)"),
+    ("unioned", "SELECT k, x::BIGINT AS v FROM fact WHERE x > 0 UNION ALL SELECT k, weight FROM dim"),
+    ("union_by_name", "SELECT k, g FROM fact UNION ALL BY NAME SELECT name AS g, weight FROM dim"),
+    ("union_in_join", "SELECT u.k, d.name FROM (SELECT k FROM fact UNION ALL SELECT weight::INTEGER FROM dim) u JOIN dim d ON u.k = d.k"),
+    ("with_cte", "WITH big AS (SELECT * FROM fact WHERE x > 3), b AS (SELECT id, k FROM big) SELECT big.id, b.k FROM big JOIN b ON big.id = b.id"),
+    ("folded", "SELECT k, count(*) AS n, count(x) AS nx, sum(x) AS sx FROM fact GROUP BY k"),
+    ("folded_filter", "SELECT g, count(*) AS n, count(*) FILTER (x > 3) AS big, count_if(x < 0) AS neg, count(amount) AS na, sum(amount) AS a FROM fact GROUP BY g"),
+    ("folded_join", "SELECT d.region, count(*) AS n, sum(d.weight) AS w, count(f.amount) AS na, sum(f.amount) AS a FROM fact f JOIN dim d USING (k) GROUP BY d.region"),
+    ("folded_global", "SELECT count(*) AS n, count(x) AS nx, sum(x) AS sx FROM fact"),
+    ("folded_extremes", "SELECT k, count(*) AS n, min(x) AS lo, max(amount) AS hi FROM fact GROUP BY k"),
+    ("regrouped", "SELECT g, sum(x) AS s, avg(x) AS m, min(amount) AS lo, max(seen) AS hi FROM fact GROUP BY g"),
+    ("regrouped_two", "SELECT k, g, count(DISTINCT x) AS d, median(x) AS m, string_agg(x::VARCHAR, ',' ORDER BY x, id) AS l FROM fact GROUP BY ALL"),
+    ("by_position", "SELECT x % 3 AS r, seen::DATE AS day, max(x) AS m FROM fact GROUP BY 1, 2"),
+    ("by_alias", "SELECT upper(g) AS k, sum(amount) AS a FROM fact GROUP BY k, g"),
+    ("by_alias_only", "SELECT upper(g) AS up, avg(amount) AS a FROM fact GROUP BY up"),
+    ("having_some", "SELECT k, sum(x) AS s FROM fact GROUP BY k HAVING count(*) > 10 AND sum(x) > 0"),
+    ("key_hidden", "SELECT count(*) AS n, max(x) AS m FROM fact GROUP BY k, g"),
+    ("items_computed", "SELECT k, sum(x) / count(*) AS mean, 2 * max(x) AS twice FROM fact GROUP BY k"),
+    ("global_regrouped", "SELECT median(x) AS m, count(DISTINCT g) AS d FROM fact"),
+    ("global_having", "SELECT sum(x) AS s FROM fact HAVING sum(x) > 100"),
+    ("float_keys", "SELECT f, count(*) AS n FROM fact GROUP BY f"),
+    ("float_sums", "SELECT k, sum(f) AS s FROM fact GROUP BY k"),
+    ("over_union", "SELECT k, count(*) AS n, sum(v) AS s FROM (SELECT k, x AS v FROM fact UNION ALL SELECT k, weight FROM dim) GROUP BY k"),
+    ("over_view", "SELECT region, count(*) AS n FROM joined_view GROUP BY region"),
+];
+
+/// Queries that have no rule yet: full, and right all the same.
+const FULL: &[(&str, &str)] = &[
+    ("left_join", "SELECT f.id, d.name FROM fact f LEFT JOIN dim d USING (k)"),
+    ("latest", "SELECT id, k, x FROM fact QUALIFY row_number() OVER (PARTITION BY k ORDER BY id DESC, x, amount) = 1"),
+    ("distincts", "SELECT DISTINCT k, g FROM fact"),
+    ("not_in", "SELECT id FROM fact WHERE k NOT IN (SELECT k FROM dim WHERE k IS NOT NULL)"),
+    ("excepted", "SELECT k FROM fact EXCEPT ALL SELECT k FROM dim"),
+    ("nested", "SELECT n, count(*) AS groups FROM (SELECT k, count(*) AS n FROM fact GROUP BY k) GROUP BY n"),
+    ("recursive", "WITH RECURSIVE r(n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM r WHERE n < 4) SELECT r.n, count(*) AS c FROM r JOIN fact ON fact.k = r.n GROUP BY ALL"),
+];
+
+/// Tables over tables.
+const CHAINED: &[(&str, &str)] = &[
+    ("chain_sum", "SELECT n, count(*) AS groups, sum(nx) AS values_seen, count(nx) AS c FROM folded GROUP BY n"),
+    ("chain_join", "SELECT j.id, c.n FROM joined j JOIN folded_join c ON j.region = c.region"),
+    ("chain_diamond", "SELECT f.k, f.n, r.s FROM folded f JOIN float_sums r ON f.k IS NOT DISTINCT FROM r.k"),
+    ("chain_of_full", "SELECT k, g FROM distincts WHERE k > 2"),
+    ("chain_third", "SELECT groups, count(*) AS n FROM chain_sum GROUP BY groups"),
+];
+
+fn build(lake: &ThrowAway, rows: i64) {
+    for statement in schema(rows) {
+        lake.others.execute(&statement).unwrap();
+    }
+    lake.others
+        .execute("CREATE VIEW lake.joined_view AS SELECT f.x, d.region FROM lake.fact f JOIN lake.dim d USING (k)")
+        .unwrap();
+    for (name, query) in INCREMENTAL {
+        lake.run(&format!("CREATE DYNAMIC TABLE {name} TARGET_LAG = '1 minute' REFRESH_MODE = INCREMENTAL AS {query}"))
+            .unwrap_or_else(|error| panic!("{name}: {error} {:?}", error.span().map(error::Span::excerpt)));
+    }
+    for (name, query) in FULL.iter().chain(CHAINED) {
+        lake.run(&format!("CREATE DYNAMIC TABLE {name} TARGET_LAG = '1 minute' AS {query}"))
+            .unwrap_or_else(|error| panic!("{name}: {error}"));
+    }
+}
+
+fn script(seed: u64, kind: CatalogKind, steps: usize) {
+    let rows = 120;
+    let lake = ThrowAway::with(kind, "threads=2").unwrap();
+    build(&lake, rows);
+    lake.verify().unwrap();
+    let mut changes = Changes::new(seed, rows);
+    let mut done = Vec::new();
+    let mut incremental = 0;
+    for step in 0..steps {
+        for statement in changes.step(step % 2 == 1) {
+            done.push(statement.clone());
+            lake.others.execute(&statement).unwrap_or_else(|error| panic!("{statement}: {error}"));
+        }
+        let reports = lake.refresh(&[]).unwrap_or_else(|error| {
+            panic!("seed {seed}, step {step}: {error}\n{}", done.join(";\n"));
+        });
+        for report in &reports {
+            assert_eq!(report.state, RefreshState::Succeeded, "{report:?}");
+            let must = INCREMENTAL.iter().any(|(name, _)| *name == report.name.name);
+            if must && report.action == Some(RefreshAction::Incremental) {
+                incremental += 1;
+            }
+            let allowed = [RefreshAction::Incremental, RefreshAction::NoData];
+            // A star follows the columns that its source gets.
+            let reshaped = report.name.name == "star" && report.action == Some(RefreshAction::Reinitialize);
+            if must && !reshaped && !report.action.is_some_and(|action| allowed.contains(&action)) {
+                panic!("seed {seed}, step {step}: {report:?}\n{}", done.join(";\n"));
+            }
+        }
+        lake.verify().unwrap_or_else(|error| {
+            let reports: Vec<String> = reports.iter().map(|report| format!("{} {:?} {}", report.name, report.action, report.reason)).collect();
+            panic!("seed {seed}, step {step}: {error}\n{}\n{}", reports.join("\n"), done.join(";\n"));
+        });
+    }
+    assert!(incremental > steps, "hardly anything was incremental");
+}
+
+fn number(name: &str) -> Option<u64> {
+    std::env::var(name).ok()?.parse().ok()
+}
+
+#[test]
+fn every_table_equals_its_query_after_every_refresh() {
+    if let Some(seed) = number("SEED") {
+        return script(seed, CatalogKind::Sqlite, 6);
+    }
+    for seed in 0..number("SCRIPTS").unwrap_or(1) {
+        script(seed, CatalogKind::DuckDb, 4);
+    }
+}
+
+#[test]
+fn so_it_is_on_an_sqlite_catalog() {
+    script(1_000, CatalogKind::Sqlite, 2);
+}
+
+#[test]
+fn so_it_is_on_a_postgresql_catalog() {
+    script(2_000, CatalogKind::Postgres, 2);
+}
