@@ -133,6 +133,13 @@ impl Error {
         self
     }
 
+    /// Takes the place away, where the text it lies in is not the reader's.
+    #[must_use]
+    pub fn without_span(mut self) -> Self {
+        self.details.span = None;
+        self
+    }
+
     /// Adds the lower-level failure this one came from.
     #[must_use]
     pub fn with_source(mut self, source: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> Self {

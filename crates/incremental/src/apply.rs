@@ -104,11 +104,7 @@ pub fn stored_groups(target: &str, columns: &[String], keys: &[String], affected
             .collect();
         format!("EXISTS (SELECT 1 FROM temp.main.{affected} AS __dt_a WHERE {})", equal.join(" AND "))
     } else {
-        format!(
-            "({}) IN (SELECT {} FROM temp.main.{affected})",
-            column_list(keys),
-            affected_columns.join(", ")
-        )
+        format!("({}) IN (SELECT {} FROM temp.main.{affected})", column_list(keys), affected_columns.join(", "))
     };
     let list = column_list(columns);
     format!("SELECT {list}, {ROW_ID} FROM (SELECT rowid AS {ROW_ID}, * FROM {target}) AS __dt_t WHERE {condition}")

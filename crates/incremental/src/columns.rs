@@ -20,9 +20,8 @@ pub fn used_columns(node: &Value, sources: &[ResolvedSource]) -> Vec<Vec<usize>>
         .enumerate()
         .map(|(number, source)| {
             let whole = usage.everything || usage.whole.contains(&number);
-            let used = |position: &usize| {
-                whole || usage.mentioned.contains(&source.columns[*position].name.to_lowercase())
-            };
+            let used =
+                |position: &usize| whole || usage.mentioned.contains(&source.columns[*position].name.to_lowercase());
             (0..source.columns.len()).filter(used).collect()
         })
         .collect()

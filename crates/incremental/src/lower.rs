@@ -18,8 +18,17 @@ const LEAF_MARK: &str = "#leaf";
 
 /// Values that look like columns and differ from query to query.
 const VALUES_OF_THE_SESSION: [&str; 11] = [
-    "current_date", "current_time", "current_timestamp", "localtime", "localtimestamp", "current_user",
-    "current_role", "session_user", "user", "current_catalog", "current_schema",
+    "current_date",
+    "current_time",
+    "current_timestamp",
+    "localtime",
+    "localtimestamp",
+    "current_user",
+    "current_role",
+    "session_user",
+    "user",
+    "current_catalog",
+    "current_schema",
 ];
 
 /// Table functions whose rows follow from their arguments alone.
@@ -52,7 +61,8 @@ pub fn leaf_of(node: &Value) -> Option<usize> {
 
 /// Lowers a resolved query.
 pub fn lower(node: &Value, sources: &[ResolvedSource], parser: &Parser) -> Lowered {
-    let mut lowering = Lowering { parser, sources, operators: Vec::new(), reasons: Vec::new(), leaves: Vec::new(), volatile: false };
+    let mut lowering =
+        Lowering { parser, sources, operators: Vec::new(), reasons: Vec::new(), leaves: Vec::new(), volatile: false };
     let mut node = node.clone();
     lowering.inline(&mut node, &HashMap::new());
     lowering.number_leaves(&mut node);
@@ -230,7 +240,12 @@ impl Lowering<'_> {
     fn select(&mut self, node: &Value, depth: usize) {
         let items = tree::list(node, "select_list");
         let filtered = if node["where_clause"].is_null() { "" } else { " with a filter" };
-        let operator = self.note(depth, format!("Select {}{filtered}", counted(items.len(), "item")), Some("linear: the same query over the change"), node);
+        let operator = self.note(
+            depth,
+            format!("Select {}{filtered}", counted(items.len(), "item")),
+            Some("linear: the same query over the change"),
+            node,
+        );
         self.modifiers(operator, node);
         self.clause_without_rule(operator, node);
         self.expression(operator, &node["select_list"]);
@@ -255,7 +270,9 @@ impl Lowering<'_> {
         let modifiers = tree::list(node, "modifiers");
         for modifier in modifiers {
             let text = match tree::text(modifier, "type") {
-                "LIMIT_MODIFIER" | "LIMIT_PERCENT_MODIFIER" => "LIMIT keeps rows by their position in the whole result",
+                "LIMIT_MODIFIER" | "LIMIT_PERCENT_MODIFIER" => {
+                    "LIMIT keeps rows by their position in the whole result"
+                }
                 "DISTINCT_MODIFIER" if tree::list(modifier, "distinct_on_targets").is_empty() => {
                     "DISTINCT has no incremental rule yet"
                 }
@@ -297,14 +314,20 @@ impl Lowering<'_> {
             let name = self.sources[self.leaves[leaf]].name.to_string();
             let alias = tree::text(node, "alias");
             let shown = if name.ends_with(&format!(".{alias}")) { name } else { format!("{name} as {alias}") };
-            let operator = self.note(depth, format!("Scan {shown}"), Some("its change between the two snapshots"), node);
+            let operator =
+                self.note(depth, format!("Scan {shown}"), Some("its change between the two snapshots"), node);
             self.sampled(operator, node);
             return;
         }
         match tree::text(node, "type") {
             "JOIN" => self.join(node, depth),
             "SUBQUERY" => {
-                let operator = self.note(depth, format!("Subquery {}", tree::text(node, "alias")), Some("linear: the change of its query"), node);
+                let operator = self.note(
+                    depth,
+                    format!("Subquery {}", tree::text(node, "alias")),
+                    Some("linear: the change of its query"),
+                    node,
+                );
                 self.sampled(operator, node);
                 self.query(&node["subquery"]["node"], depth + 1);
             }
@@ -351,7 +374,8 @@ impl Lowering<'_> {
 
     fn table_function(&mut self, node: &Value, depth: usize) {
         let function = tree::text(&node["function"], "function_name").to_lowercase();
-        let operator = self.note(depth, format!("Table function {function}"), Some("linear in the row it stands beside"), node);
+        let operator =
+            self.note(depth, format!("Table function {function}"), Some("linear in the row it stands beside"), node);
         if !CONSTANT_TABLE_FUNCTIONS.contains(&function.as_str()) {
             let text = format!("{function}() reads something that has no versions, so its change cannot be told");
             self.no_rule(operator, text, node);
@@ -392,7 +416,9 @@ impl Lowering<'_> {
                 Some(known) if known.volatile => Some(format!("{name}() gives another value at every evaluation")),
                 Some(known) if known.per_query => Some(format!("{name}() gives another value in every query")),
                 Some(_) => None,
-                None => Some(format!("{name}() is no function of the engine itself, so whether it always gives the same value is not known")),
+                None => Some(format!(
+                    "{name}() is no function of the engine itself, so whether it always gives the same value is not known"
+                )),
             };
         }
         if let Some([name]) = tree::column_reference(expression).as_deref() {

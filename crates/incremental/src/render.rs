@@ -115,7 +115,10 @@ impl Renderer<'_> {
             Reading::Went => &state.went,
         };
         let Some(table) = temporary else {
-            return Err(Error::new(Code::Internal, format!("the plan reads a change of {} that is not there", state.table)));
+            return Err(Error::new(
+                Code::Internal,
+                format!("the plan reads a change of {} that is not there", state.table),
+            ));
         };
         node["catalog_name"] = Value::from("temp");
         node["schema_name"] = Value::from("main");

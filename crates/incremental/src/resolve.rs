@@ -123,9 +123,12 @@ impl Resolver<'_> {
         let here = Span::new(place.text, tree::location(node).unwrap_or(0), table.len());
         let span = || here.clone();
         if !node["at_clause"].is_null() {
-            return Err(Error::new(Code::Query, "a source of a dynamic table cannot be read AT a version of its own")
-                .with_span(span())
-                .with_hint("Leave the AT clause out: every source is read at the data version of the refresh."));
+            return Err(Error::new(
+                Code::Query,
+                "a source of a dynamic table cannot be read AT a version of its own",
+            )
+            .with_span(span())
+            .with_hint("Leave the AT clause out: every source is read at the data version of the refresh."));
         }
         let offset = tree::location(node).unwrap_or(0);
         let name = ObjectName { catalog, schema, length: table.len(), name: table.clone(), offset };
@@ -150,7 +153,11 @@ impl Resolver<'_> {
                 Ok(())
             }
             Some(Relation::View { name, query }) => self.view(node, &name, &query, place).map_err(|error| {
-                if error.span().is_some_and(|known| known.text == place.text) { error } else { error.with_span(span()) }
+                if error.span().is_some_and(|known| known.text == place.text) {
+                    error
+                } else {
+                    error.with_span(span())
+                }
             }),
             None => Err(self.unknown(&name, span())),
         }
@@ -210,7 +217,9 @@ impl Resolver<'_> {
             Some((distance, known)) if *distance <= wanted.chars().count().div_ceil(3) => {
                 error.with_hint(format!("Did you mean {known}?"))
             }
-            _ => error.with_hint("A source is a table, a view or a dynamic table of this lake; load the data into the lake first."),
+            _ => error.with_hint(
+                "A source is a table, a view or a dynamic table of this lake; load the data into the lake first.",
+            ),
         }
     }
 }
@@ -234,9 +243,8 @@ fn edit_distance(left: &str, right: &str) -> usize {
 fn shorten_column_references(node: &mut Value, sources: &[ResolvedSource]) {
     tree::visit_mut(node, &mut |child| {
         let Some(parts) = tree::column_reference(child) else { return };
-        let names = |schema: &str, table: &str| {
-            sources.iter().any(|source| source.name == TableName::new(schema, table))
-        };
+        let names =
+            |schema: &str, table: &str| sources.iter().any(|source| source.name == TableName::new(schema, table));
         let skip = match parts.as_slice() {
             [_, schema, table, _, ..] if names(schema, table) => 2,
             [schema, table, _, ..] if names(schema, table) => 1,

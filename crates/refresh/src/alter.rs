@@ -32,7 +32,9 @@ impl DynamicTables {
             return Err(crate::tables::unknown(&resolved));
         };
         match action {
-            AlterAction::Set(properties) => self.change(table, |known| properties.iter().for_each(|property| known.set(property.clone()))),
+            AlterAction::Set(properties) => {
+                self.change(table, |known| properties.iter().for_each(|property| known.set(property.clone())))
+            }
             AlterAction::Unset(names) => self.change(table, |known| names.iter().for_each(|name| known.unset(*name))),
             AlterAction::Suspend => self.suspend(&table),
             AlterAction::Resume => self.resume(&table),
@@ -83,19 +85,27 @@ impl DynamicTables {
         let tables = self.registry.load_all()?;
         let graph = graph(&tables)?;
         let find = |id: &Uuid| tables.iter().find(|other| other.definition.id == *id);
-        let suspended_upstream =
-            graph.all_upstream([&table.definition.id]).iter().filter_map(find).find(|upstream| !upstream.definition.state.is_running());
+        let suspended_upstream = graph
+            .all_upstream([&table.definition.id])
+            .iter()
+            .filter_map(find)
+            .find(|upstream| !upstream.definition.state.is_running());
         if let Some(upstream) = suspended_upstream {
-            return Err(Error::new(Code::Dependency, format!("{}, which {name} reads, is suspended", upstream.definition.name))
-                .with_hint(format!("Resume {} first.", upstream.definition.name)));
+            return Err(Error::new(
+                Code::Dependency,
+                format!("{}, which {name} reads, is suspended", upstream.definition.name),
+            )
+            .with_hint(format!("Resume {} first.", upstream.definition.name)));
         }
         let mut resumed = HashSet::from([table.definition.id]);
         let mut affected = Vec::new();
         for id in graph.sorted(&graph.all_downstream([&table.definition.id])) {
             let Some(reader) = find(&id) else { continue };
-            let along = matches!(reader.definition.state, SchedulingState::Suspended { by: SuspendedBy::Upstream, .. });
+            let along =
+                matches!(reader.definition.state, SchedulingState::Suspended { by: SuspendedBy::Upstream, .. });
             let ready = graph.upstream(&id).iter().all(|upstream| {
-                resumed.contains(upstream) || find(upstream).is_none_or(|upstream| upstream.definition.state.is_running())
+                resumed.contains(upstream)
+                    || find(upstream).is_none_or(|upstream| upstream.definition.state.is_running())
             });
             if along && ready {
                 resumed.insert(id);
@@ -135,7 +145,10 @@ impl DynamicTables {
         let tables = self.registry.load_all()?;
         let mut alterations = Vec::new();
         let mut affected = Vec::new();
-        for reader in tables.iter().filter(|other| other.sources.iter().any(|source| source.upstream == Some(table.definition.id))) {
+        for reader in tables
+            .iter()
+            .filter(|other| other.sources.iter().any(|source| source.upstream == Some(table.definition.id)))
+        {
             let mut definition = reader.definition.clone();
             definition.query = self.with_renamed(reader, &old, &new)?;
             definition.updated_at = Timestamp::now();
@@ -146,26 +159,41 @@ impl DynamicTables {
             }
             alterations.push(Alteration { definition, sources, progress: None });
         }
-        self.retried(|| self.rename_in_lake(&table, &old, &new))?;
+        let renamed = self.retried(|| self.rename_in_lake(&table, &old, &new))?;
+        // Under its new name the table can be read from here on; earlier publications are out of reach.
+        let progress = renamed.map(|(snapshot, fence)| registry::Progress {
+            snapshot: Some(snapshot.id),
+            fence,
+            ..table.progress.clone()
+        });
         let mut definition = table.definition;
         definition.name = new.clone();
         definition.updated_at = Timestamp::now();
-        alterations.insert(0, Alteration { definition, sources: table.sources, progress: None });
+        alterations.insert(0, Alteration { definition, sources: table.sources, progress });
         self.registry.alter(&alterations)?;
         let message = format!("renamed {old} to {new}");
         Ok(altered(new, message, affected))
     }
 
-    fn rename_in_lake(&self, table: &DynamicTable, old: &TableName, new: &TableName) -> Result<()> {
+    /// The snapshot since which the table has its new name, and its fence; `None` if it has no content yet.
+    fn rename_in_lake(
+        &self,
+        table: &DynamicTable,
+        old: &TableName,
+        new: &TableName,
+    ) -> Result<Option<(lake::Snapshot, i64)>> {
         if self.session.table(old, None)?.is_none() {
-            return Ok(());
+            return Ok(None);
         }
         let id = table.definition.id.to_string();
-        let Some(mark) = self.session.watermarks()?.into_iter().find(|mark| mark.table_id == id) else { return Ok(()) };
-        let moved = lake::Watermark { fence: mark.fence + 1, ..mark.clone() };
+        let Some(mark) = self.session.watermarks()?.into_iter().find(|mark| mark.table_id == id) else {
+            return Ok(None);
+        };
+        let fence = mark.fence + 1;
+        let moved = lake::Watermark { fence, ..mark.clone() };
         let statement =
             format!("ALTER TABLE {} RENAME TO {}", old.quoted(self.lake.alias()), quote_identifier(&new.name));
-        self.session.publish(&Publication {
+        let snapshot = self.session.publish(&Publication {
             statements_before: vec![statement],
             watermarks: vec![WatermarkMove { expected: Some(mark), new: Some(moved) }],
             provenance: lake::Provenance {
@@ -181,7 +209,7 @@ impl DynamicTables {
             message: format!("rename {old} to {new}"),
             ..Publication::default()
         })?;
-        Ok(())
+        Ok(Some((snapshot, fence)))
     }
 
     /// The reader's query with one table called otherwise, everything else as it was written.

@@ -71,7 +71,8 @@ impl DynamicTables {
         {
             return Ok(Rc::clone(analysis));
         }
-        let analysis = Rc::new(self.analyse_query(&definition.query).map_err(|error| no_longer_binds(error, definition))?);
+        let analysis =
+            Rc::new(self.analyse_query(&definition.query).map_err(|error| no_longer_binds(error, definition))?);
         self.analyses.borrow_mut().known.insert(definition.id, (definition.revision, Rc::clone(&analysis)));
         Ok(analysis)
     }
@@ -120,7 +121,9 @@ fn no_longer_binds(error: Error, definition: &Definition) -> Error {
     }
     let changed = Error::new(Code::Schema, error.message().to_owned())
         .with_context("table", definition.name.to_string())
-        .with_hint("Its sources have changed: bring the column or table back, or change the query with CREATE OR REPLACE.");
+        .with_hint(
+            "Its sources have changed: bring the column or table back, or change the query with CREATE OR REPLACE.",
+        );
     match error.span() {
         Some(span) => changed.with_span(span.clone()),
         None => changed,

@@ -53,12 +53,16 @@ impl DynamicTables {
         let warnings = notices(&analysis, &table);
         let mut result = match existing {
             None => self.create_new(table, &tables)?,
-            Some(existing) if statement.mode == CreateMode::OrAlter && existing.definition.fingerprint == table.definition.fingerprint => {
+            Some(existing)
+                if statement.mode == CreateMode::OrAlter
+                    && existing.definition.fingerprint == table.definition.fingerprint =>
+            {
                 self.change_properties(&existing, table)?
             }
             Some(existing) => self.replace(&existing, table, &tables)?,
         };
-        let (incremental, reason) = resolve_mode(statement.properties.refresh_mode, &analysis.plan, &statement.query)?;
+        let (incremental, reason) =
+            resolve_mode(statement.properties.refresh_mode, &analysis.plan, &statement.query)?;
         result.incremental = incremental;
         result.reason = reason;
         result.notices = warnings;
@@ -74,7 +78,9 @@ impl DynamicTables {
             if name.schema.starts_with(RESERVED_SCHEMA_PREFIX) {
                 return Err(Error::new(Code::Query, format!("schema {} is reserved", name.schema))
                     .with_span(statement.name.span(text))
-                    .with_hint(format!("Schemas whose names start with {RESERVED_SCHEMA_PREFIX} hold bookkeeping.")));
+                    .with_hint(format!(
+                        "Schemas whose names start with {RESERVED_SCHEMA_PREFIX} hold bookkeeping."
+                    )));
             }
             return Ok(());
         };
@@ -156,8 +162,7 @@ impl DynamicTables {
     fn first_refresh(&self, tables: Vec<DynamicTable>, id: Uuid, renewed: &HashSet<Uuid>) -> Result<RefreshReport> {
         let order = with_upstream(&tables, &HashSet::from([id]))?;
         let mut course = self.course(tables, &order, renewed)?;
-        let manner =
-            Manner { trigger: RefreshTrigger::Creation, worker: None, full: &HashSet::new() };
+        let manner = Manner { trigger: RefreshTrigger::Creation, worker: None, full: &HashSet::new() };
         let mut last = None;
         let mut failure = None;
         self.run(&mut course, &order, &manner, &|| false, &mut |report| {
@@ -178,10 +183,16 @@ impl DynamicTables {
 
     fn change_properties(&self, existing: &DynamicTable, table: DynamicTable) -> Result<Created> {
         let name = table.definition.name.clone();
-        if existing.definition.properties == table.definition.properties && existing.definition.query == table.definition.query {
+        if existing.definition.properties == table.definition.properties
+            && existing.definition.query == table.definition.query
+        {
             return Ok(created(name, CreateAction::Unchanged, None));
         }
-        self.registry.alter(&[Alteration { definition: table.definition, sources: table.sources, progress: None }])?;
+        self.registry.alter(&[Alteration {
+            definition: table.definition,
+            sources: table.sources,
+            progress: None,
+        }])?;
         Ok(created(name, CreateAction::Altered, None))
     }
 
@@ -193,10 +204,15 @@ impl DynamicTables {
         let unfilled = table.definition.properties.initialize == Initialize::OnSchedule
             && existing.progress.data_version.is_none();
         if unfilled {
-            self.registry.alter(&[Alteration { definition: table.definition, sources: table.sources, progress: None }])?;
+            self.registry.alter(&[Alteration {
+                definition: table.definition,
+                sources: table.sources,
+                progress: None,
+            }])?;
             return Ok(created(name, CreateAction::Replaced, None));
         }
-        let alteration = Alteration { definition: table.definition.clone(), sources: table.sources.clone(), progress: None };
+        let alteration =
+            Alteration { definition: table.definition.clone(), sources: table.sources.clone(), progress: None };
         let mut all: Vec<DynamicTable> = tables.iter().filter(|other| other.definition.id != id).cloned().collect();
         all.push(table);
         self.forget_analysis(id);

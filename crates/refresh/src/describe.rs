@@ -62,7 +62,11 @@ impl DynamicTables {
                 .into_iter()
                 .map(|name| (name.as_str().to_owned(), value(name).unwrap_or_else(|| "-".to_owned())))
                 .collect(),
-            sources: table.sources.iter().map(|source| (source.name.clone(), source.kind.as_str().to_owned())).collect(),
+            sources: table
+                .sources
+                .iter()
+                .map(|source| (source.name.clone(), source.kind.as_str().to_owned()))
+                .collect(),
             readers: readers.map(|reader| reader.definition.name.clone()).collect(),
             query: definition.query.clone(),
             statement: format!("{statement};"),

@@ -50,8 +50,11 @@ impl DynamicTables {
                 .filter(|reader| reader.definition.id != table.definition.id)
                 .map(|reader| reader.definition.name.to_string())
                 .collect();
-            return Err(Error::new(Code::Dependency, format!("other dynamic tables depend on {resolved}: {}", readers.join(", ")))
-                .with_hint("Drop those first, or use CASCADE to drop all of them."));
+            return Err(Error::new(
+                Code::Dependency,
+                format!("other dynamic tables depend on {resolved}: {}", readers.join(", ")),
+            )
+            .with_hint("Drop those first, or use CASCADE to drop all of them."));
         }
         let ids: Vec<Uuid> = doomed.iter().map(|table| table.definition.id).collect();
         self.registry.set_state(

@@ -94,10 +94,13 @@ impl DynamicTables {
         let plan = &situation.analysis.plan;
         let text = &table.definition.query;
         let place = |location: Option<usize>| {
-            location.filter(|place| *place <= text.len()).map_or((0, 0), |place| Span::new(text.as_str(), place, 0).line_and_column())
+            location
+                .filter(|place| *place <= text.len())
+                .map_or((0, 0), |place| Span::new(text.as_str(), place, 0).line_and_column())
         };
         let tree = plan.operators.iter().map(|operator| {
-            let (line, column) = place(operator.reason.as_ref().and_then(|reason| reason.location).or(operator.location));
+            let (line, column) =
+                place(operator.reason.as_ref().and_then(|reason| reason.location).or(operator.location));
             ExplainedNode {
                 depth: operator.depth,
                 operator: operator.name.clone(),
@@ -190,7 +193,8 @@ impl DynamicTables {
             lake::Delete::None => {}
             lake::Delete::All => parts.push(format!("(SELECT '-' AS change, {list} FROM {name} LIMIT {SHOWN})")),
             lake::Delete::RowIds(ids) => {
-                parts.push(format!("(SELECT '-' AS change, {list} FROM {name} WHERE rowid IN ({ids}) LIMIT {SHOWN})"));
+                parts
+                    .push(format!("(SELECT '-' AS change, {list} FROM {name} WHERE rowid IN ({ids}) LIMIT {SHOWN})"));
             }
         }
         if let Some(insert) = &prepared.insert {
@@ -208,9 +212,8 @@ impl DynamicTables {
         let order = with_upstream(&tables, &HashSet::from([table.definition.id]))?;
         let mut course = self.course(tables, &order, &HashSet::new())?;
         let upstream = order.iter().filter(|id| **id != table.definition.id);
-        let versions = upstream.filter_map(|id| {
-            course.tables.iter().find(|other| other.definition.id == *id)?.progress.data_version
-        });
+        let versions = upstream
+            .filter_map(|id| course.tables.iter().find(|other| other.definition.id == *id)?.progress.data_version);
         if let Some(version) = versions.min()
             && version < course.version.id
             && let Some(snapshot) = self.session.snapshot(version)?
@@ -218,7 +221,8 @@ impl DynamicTables {
             course.version = snapshot;
         }
         let table = course.tables.iter().find(|other| other.definition.id == table.definition.id).cloned();
-        let table = table.ok_or_else(|| error::Error::new(error::Code::Conflict, "the table was dropped meanwhile"))?;
+        let table =
+            table.ok_or_else(|| error::Error::new(error::Code::Conflict, "the table was dropped meanwhile"))?;
         Ok((course, table))
     }
 
@@ -228,7 +232,12 @@ impl DynamicTables {
         self.situation(course, table, watermark.as_ref(), &crate::recover::Agreement::Agree)
     }
 
-    fn explain_sources(&self, course: &Course, table: &DynamicTable, situation: &Situation) -> Result<Vec<ExplainedSource>> {
+    fn explain_sources(
+        &self,
+        course: &Course,
+        table: &DynamicTable,
+        situation: &Situation,
+    ) -> Result<Vec<ExplainedSource>> {
         let plan = &situation.analysis.plan;
         let from = if situation.start_over.is_some() { None } else { table.progress.data_version };
         let spans = self.spans(plan, from, course.version.id, &course.tables)?;

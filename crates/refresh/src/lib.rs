@@ -30,8 +30,6 @@ mod verify;
 pub use describe::Description;
 pub use explain::{Choice, ExplainedNode, ExplainedSource, Explanation};
 pub use poll::Pass;
-pub use report::{
-    Altered, Check, CreateAction, Created, DryRun, RefreshReport, RefreshRequest, Verification,
-};
+pub use report::{Altered, Check, CreateAction, Created, DryRun, RefreshReport, RefreshRequest, Verification};
 pub use status::Status;
 pub use tables::{DynamicTables, Interrupter};

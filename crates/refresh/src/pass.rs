@@ -49,6 +49,8 @@ pub(crate) struct Course {
     pub changes: Changes,
     /// Since which snapshot `changes` tells.
     pub since: i64,
+    /// When `version` was seen to be the newest: what is brought to it is right until then.
+    seen_at: Timestamp,
     watermarks: Option<HashMap<String, Watermark>>,
     failed: HashSet<Uuid>,
     /// Data versions that moved without a refresh, to be recorded at the end in one statement.
@@ -108,7 +110,12 @@ impl DynamicTables {
 
     /// Sets a course for the lake's newest snapshot. It is newer than the data versions of the tables in `renewed`,
     /// which will be published again whatever they hold: one data version has one content.
-    pub(crate) fn course(&self, tables: Vec<DynamicTable>, order: &[Uuid], renewed: &HashSet<Uuid>) -> Result<Course> {
+    pub(crate) fn course(
+        &self,
+        tables: Vec<DynamicTable>,
+        order: &[Uuid],
+        renewed: &HashSet<Uuid>,
+    ) -> Result<Course> {
         let mut renewed = tables.iter().filter(|table| renewed.contains(&table.definition.id)).peekable();
         if renewed.peek().is_some() {
             let current = self.session.current_snapshot()?.id;
@@ -132,7 +139,9 @@ impl DynamicTables {
     fn make_snapshot(&self, table: &DynamicTable) -> Result<()> {
         let id = table.definition.id.to_string();
         self.retried(|| {
-            let Some(mark) = self.session.watermarks()?.into_iter().find(|mark| mark.table_id == id) else { return Ok(()) };
+            let Some(mark) = self.session.watermarks()?.into_iter().find(|mark| mark.table_id == id) else {
+                return Ok(());
+            };
             let moved = Watermark { fence: mark.fence + 1, ..mark.clone() };
             self.session.publish(&lake::Publication {
                 watermarks: vec![lake::WatermarkMove { expected: Some(mark), new: Some(moved) }],
@@ -146,7 +155,16 @@ impl DynamicTables {
     pub(crate) fn course_with(&self, tables: Vec<DynamicTable>, since: i64, changes: Changes) -> Course {
         self.analyses.borrow_mut().follow(since, &changes);
         let version = changes.current;
-        Course { tables, version, changes, since, watermarks: None, failed: HashSet::new(), advances: Vec::new() }
+        Course {
+            tables,
+            version,
+            changes,
+            since,
+            seen_at: Timestamp::now(),
+            watermarks: None,
+            failed: HashSet::new(),
+            advances: Vec::new(),
+        }
     }
 
     /// Refreshes the tables of `order` one after the other. `stop` is asked between two tables.
@@ -191,7 +209,15 @@ impl DynamicTables {
         if let Some(upstream) = failed_upstream(course, &table) {
             let error = Error::new(Code::Dependency, format!("{upstream}, which it reads, was not refreshed"));
             self.registry.begin_refreshes(std::slice::from_ref(&refresh))?;
-            return self.failed(&mut table, refresh, error, RefreshState::UpstreamFailed, started, lag_before, manner);
+            return self.failed(
+                &mut table,
+                refresh,
+                error,
+                RefreshState::UpstreamFailed,
+                started,
+                lag_before,
+                manner,
+            );
         }
         let full = manner.full.contains(&table.definition.id);
         match self.is_unchanged(course, &table, full) {
@@ -214,6 +240,11 @@ impl DynamicTables {
                 Ok(RefreshReport { duration: started.elapsed(), lag_before, steps: steps.done, ..report })
             }
             Err(error) => {
+                // A place in a statement that a refresh made up means nothing to the reader.
+                let error = match error.span() {
+                    Some(span) if span.text != table.definition.query => error.without_span(),
+                    _ => error,
+                };
                 // What failed because somebody stopped it says nothing about the table.
                 let stopped = self.interrupted.load(Ordering::SeqCst);
                 let state = if stopped { RefreshState::Cancelled } else { RefreshState::Failed };
@@ -233,8 +264,7 @@ impl DynamicTables {
         }
         let after: Vec<&Change> = course.changes.changes.iter().filter(|change| change.snapshot > version).collect();
         let reshaped = |change: &&&Change| {
-            !change.ours
-                && !matches!(change.kind, ChangeKind::Inserted | ChangeKind::Deleted | ChangeKind::Compacted)
+            !change.ours && !matches!(change.kind, ChangeKind::Inserted | ChangeKind::Deleted | ChangeKind::Compacted)
         };
         if after.iter().any(|change| reshaped(&change)) || foreign_write(&after, table).is_some() {
             return Ok(false);
@@ -242,13 +272,15 @@ impl DynamicTables {
         for source in &table.sources {
             let changed = match source.kind {
                 SourceKind::View => false,
-                SourceKind::DynamicTable | SourceKind::Table if !self.follows(course, source) => after.iter().any(|change| {
-                    change.kind != ChangeKind::Compacted
-                        && (change.table_id.is_some() && change.table_id == source.lake_table_id
-                            || change.name.as_ref().is_some_and(|(schema, name)| {
-                                sql::names::TableName::new(schema, name) == source.name
-                            }))
-                }),
+                SourceKind::DynamicTable | SourceKind::Table if !self.follows(course, source) => {
+                    after.iter().any(|change| {
+                        change.kind != ChangeKind::Compacted
+                            && (change.table_id.is_some() && change.table_id == source.lake_table_id
+                                || change.name.as_ref().is_some_and(|(schema, name)| {
+                                    sql::names::TableName::new(schema, name) == source.name
+                                }))
+                    })
+                }
                 SourceKind::Table | SourceKind::DynamicTable => {
                     let upstream = course.tables.iter().find(|other| Some(other.definition.id) == source.upstream);
                     let Some(upstream) = upstream else { return Ok(false) };
@@ -383,7 +415,11 @@ impl DynamicTables {
                         None if unseen => self.foreign_write_since(watermark.data_version, table)?,
                         found => found,
                     };
-                    if found.is_some() && self.holds_what_was_published(table, course.version.id)? { None } else { found }
+                    if found.is_some() && self.holds_what_was_published(table, course.version.id)? {
+                        None
+                    } else {
+                        found
+                    }
                 }
             },
         };
@@ -399,7 +435,9 @@ impl DynamicTables {
     /// Whether the rows of the table are still those that its last refresh published, although its files were touched:
     /// flushing inlined deletions looks like a deletion in the catalog.
     fn holds_what_was_published(&self, table: &DynamicTable, version: i64) -> Result<bool> {
-        let Some(published) = table.progress.snapshot.filter(|published| *published <= version) else { return Ok(false) };
+        let Some(published) = table.progress.snapshot.filter(|published| *published <= version) else {
+            return Ok(false);
+        };
         let window = self.session.window(&table.definition.name, published, version)?;
         if matches!(window.rule, lake::WindowRule::Broken(_)) {
             return Ok(false);
@@ -422,28 +460,29 @@ impl DynamicTables {
         let version = course.version.id;
         let from = if situation.start_over.is_some() { None } else { table.progress.data_version };
         let spans = self.spans(plan, from, version, &course.tables)?;
-        let mut figures = Figures {
-            target_rows: situation.target.as_ref().map(|target| target.rows),
-            ..Figures::default()
-        };
+        let mut figures =
+            Figures { target_rows: situation.target.as_ref().map(|target| target.rows), ..Figures::default() };
         let sources: Vec<_> = plan.sources.iter().map(|source| source.name.clone()).collect();
         figures.source_rows = self.session.row_count(&sources)?;
-        let unchanged_states = SourceChanges { states: spans.iter().map(state_of).collect(), ..SourceChanges::default() };
+        let unchanged_states =
+            SourceChanges { states: spans.iter().map(state_of).collect(), ..SourceChanges::default() };
         let stored = Target {
             table: &table.definition.name,
             // Nobody else wrote to it, so what was published stands unchanged; the snapshot that published it may be gone.
             snapshot: from.and(table.progress.snapshot).map(|published| published.max(version)),
             rows: situation.target.as_ref().map_or(0, |target| target.rows),
         };
-        let full_outcome = |chosen: Chosen, target: &Target<'_>, figures: Figures, steps: &mut Steps| -> Result<Outcome> {
-            let prepared = self.prepare_full(plan, &unchanged_states, target, steps)?;
-            Ok(Outcome { chosen, figures, prepared: Some(prepared) })
-        };
+        let full_outcome =
+            |chosen: Chosen, target: &Target<'_>, figures: Figures, steps: &mut Steps| -> Result<Outcome> {
+                let prepared = self.prepare_full(plan, &unchanged_states, target, steps)?;
+                Ok(Outcome { chosen, figures, prepared: Some(prepared) })
+            };
         if let Some(reason) = &situation.start_over {
             let same_shape = situation.target.as_ref().is_some_and(|target| has_columns(target, &plan.output));
             // Rows of a table that keeps its shape are compared as they stand, so that only what differs is written.
             let target = Target { snapshot: if same_shape { Some(version) } else { None }, ..stored };
-            let target = Target { snapshot: target.snapshot.and(self.exists_at(&table.definition.name, version)?), ..target };
+            let target =
+                Target { snapshot: target.snapshot.and(self.exists_at(&table.definition.name, version)?), ..target };
             let chosen = Chosen { action: RefreshAction::Reinitialize, reason: reason.clone() };
             return full_outcome(chosen, &target, figures, steps);
         }
@@ -459,6 +498,10 @@ impl DynamicTables {
                 return full_outcome(chosen, &stored, figures, steps);
             }
         };
+        if windows.iter().all(lake::Window::is_unchanged) {
+            let chosen = Chosen { action: RefreshAction::NoData, reason: "no source has changed".to_owned() };
+            return Ok(Outcome { chosen, figures, prepared: None });
+        }
         figures.changed_rows = windows.iter().map(|window| window.inserted + window.deleted).sum();
         let properties = &table.definition.properties;
         let mut chosen = choose(properties, &figures);
@@ -566,7 +609,7 @@ impl DynamicTables {
             duration_ms: Some(millis(duration)),
             error: None,
         });
-        let lag_after = lag(now, Some(version.time));
+        let lag_after = lag(now, Some(course.seen_at.max(version.time)));
         refresh.state = RefreshState::Succeeded;
         refresh.completed_at = Some(now);
         refresh.action = Some(chosen.action);
@@ -692,7 +735,10 @@ pub(crate) fn graph(tables: &[DynamicTable]) -> Result<Graph<Uuid>> {
 
 fn graph_without(tables: &[DynamicTable], isolated: &HashSet<Uuid>) -> Result<Graph<Uuid>> {
     let reads = |table: &DynamicTable| -> (Uuid, Vec<Uuid>) {
-        (table.definition.id, table.sources.iter().filter_map(|source| source.upstream).filter(|id| !isolated.contains(id)).collect())
+        (
+            table.definition.id,
+            table.sources.iter().filter_map(|source| source.upstream).filter(|id| !isolated.contains(id)).collect(),
+        )
     };
     Graph::new(tables.iter().map(reads)).map_err(|cycle| {
         let name = |id: Uuid| {
@@ -729,9 +775,9 @@ fn pause_after(error: &Error, failures: u32, table: &DynamicTable) -> Duration {
 /// Whether somebody else changed the rows or the shape of the dynamic table itself.
 fn foreign_write(after: &[&Change], table: &DynamicTable) -> Option<String> {
     let target = table.progress.target_table_id?;
-    let write = after.iter().find(|change| {
-        change.table_id == Some(target) && !change.ours && change.kind != ChangeKind::Compacted
-    })?;
+    let write = after
+        .iter()
+        .find(|change| change.table_id == Some(target) && !change.ours && change.kind != ChangeKind::Compacted)?;
     Some(format!("somebody else wrote to the table in snapshot {}", write.snapshot))
 }
 

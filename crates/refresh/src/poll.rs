@@ -100,7 +100,12 @@ impl DynamicTables {
     }
 
     /// The schedule of all tables. The content of a table is right until the first commit after its data version.
-    pub(crate) fn schedule(&self, tables: &[DynamicTable], changes: &Changes, now: Timestamp) -> Result<Schedule<Uuid>> {
+    pub(crate) fn schedule(
+        &self,
+        tables: &[DynamicTable],
+        changes: &Changes,
+        now: Timestamp,
+    ) -> Result<Schedule<Uuid>> {
         let entries = tables.iter().map(|table| {
             let progress = &table.progress;
             let properties = &table.definition.properties;
@@ -114,26 +119,31 @@ impl DynamicTables {
                 upstream: table.sources.iter().filter_map(|source| source.upstream).collect(),
                 lag,
                 suspended: !table.definition.state.is_running(),
-                data_timestamp: self.right_until(table, changes, now),
+                data_timestamp: self.right_until(table, tables, changes, now),
                 expected_duration: progress.mean_refresh_seconds.map_or(Duration::ZERO, Duration::from_secs_f64),
                 retry_at: progress.retry_at,
             }
         });
         let names: HashMap<Uuid, String> =
             tables.iter().map(|table| (table.definition.id, table.definition.name.to_string())).collect();
-        Schedule::new(entries.collect()).map_err(|cycle| {
-            cycle.map(|id| names.get(&id).cloned().unwrap_or_else(|| id.to_string())).into()
-        })
+        Schedule::new(entries.collect())
+            .map_err(|cycle| cycle.map(|id| names.get(&id).cloned().unwrap_or_else(|| id.to_string())).into())
     }
 
     /// The time up to which the content of a table is known to be right. What depends on the time itself is right
     /// when it is computed.
-    fn right_until(&self, table: &DynamicTable, changes: &Changes, now: Timestamp) -> Option<Timestamp> {
-        let volatile =
-            !table.definition.incremental && self.analyse(&table.definition).is_ok_and(|analysis| analysis.plan.volatile);
+    fn right_until(
+        &self,
+        table: &DynamicTable,
+        tables: &[DynamicTable],
+        changes: &Changes,
+        now: Timestamp,
+    ) -> Option<Timestamp> {
+        let volatile = !table.definition.incremental
+            && self.analyse(&table.definition).is_ok_and(|analysis| analysis.plan.volatile);
         match &table.progress.last_refresh {
             Some(last) if volatile => table.progress.data_version.map(|_| last.at),
-            _ => right_until(table, changes, now),
+            _ => right_until(table, tables, changes, now),
         }
     }
 
@@ -144,7 +154,8 @@ impl DynamicTables {
         };
         for report in failures.iter().filter(hopeless) {
             let Some(table) = tables.iter().find(|table| table.definition.name == report.name) else { continue };
-            let failed = self.registry.get(&table.definition.name)?.map_or(0, |table| table.progress.consecutive_failures);
+            let failed =
+                self.registry.get(&table.definition.name)?.map_or(0, |table| table.progress.consecutive_failures);
             if failed < crate::pass::FAILURES_UNTIL_SUSPENDED {
                 continue;
             }
@@ -182,14 +193,26 @@ impl DynamicTables {
     }
 }
 
-/// The time up to which the content of a table is known to be right: the first commit after its data version, or now.
-pub(crate) fn right_until(table: &DynamicTable, changes: &Changes, now: Timestamp) -> Option<Timestamp> {
+/// The time up to which the content of a table is known to be right: that of the first commit after its data version
+/// which it might have to follow, or now. What dynamic tables publish is no news by itself, it follows from such
+/// commits; only what an isolated one publishes is.
+pub(crate) fn right_until(
+    table: &DynamicTable,
+    tables: &[DynamicTable],
+    changes: &Changes,
+    now: Timestamp,
+) -> Option<Timestamp> {
     let version = table.progress.data_version?;
-    let first_after = changes.changes.iter().find(|change| change.snapshot > version && Some(change.snapshot) != table.progress.snapshot);
-    Some(match first_after {
-        Some(change) => change.time.min(now),
-        None => now,
-    })
+    let is_news = |change: &&lake::Change| {
+        change.snapshot > version && (!change.ours || reads_isolated(table, tables, change.table_id))
+    };
+    Some(changes.changes.iter().find(is_news).map_or(now, |change| change.time.min(now)))
+}
+
+fn reads_isolated(table: &DynamicTable, tables: &[DynamicTable], changed: Option<i64>) -> bool {
+    let source = table.sources.iter().find(|source| changed.is_some() && source.lake_table_id == changed);
+    let upstream = source.and_then(|source| tables.iter().find(|other| Some(other.definition.id) == source.upstream));
+    upstream.is_some_and(is_isolated)
 }
 
 fn name_of(tables: &[DynamicTable], id: Uuid) -> String {

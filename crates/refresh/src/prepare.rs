@@ -140,7 +140,9 @@ impl DynamicTables {
         steps: &mut Steps,
     ) -> Result<Attempt> {
         let mut attempt = match &plan.root {
-            Root::Opaque => return Err(Error::new(Code::Internal, "a query without a rule was refreshed incrementally")),
+            Root::Opaque => {
+                return Err(Error::new(Code::Internal, "a query without a rule was refreshed incrementally"));
+            }
             Root::Linear(linear) => {
                 self.by_value(&linear.change(&changes.states), changes, &output_columns(plan), target)?
             }
@@ -200,7 +202,9 @@ impl DynamicTables {
         let (came, went) = self.weights(CHANGE)?;
         match self.changes_by_value(CHANGE, columns, target, came, went) {
             Ok(prepared) => Ok(Attempt::Prepared(prepared)),
-            Err(error) if error.code() == Code::Internal && error.context().iter().any(|(key, _)| *key == "missing") => {
+            Err(error)
+                if error.code() == Code::Internal && error.context().iter().any(|(key, _)| *key == "missing") =>
+            {
                 Ok(Attempt::Full(error.message().to_owned()))
             }
             Err(error) => Err(error),
@@ -231,7 +235,9 @@ impl DynamicTables {
             let found = self.count(DELETES)?;
             if found != went {
                 let message = format!("the table lacks {} of the {went} rows that should go", went - found.min(went));
-                return Err(Error::new(Code::Internal, message).with_context("missing", (went - found.min(went)).to_string()));
+                return Err(
+                    Error::new(Code::Internal, message).with_context("missing", (went - found.min(went)).to_string())
+                );
             }
             Delete::RowIds(format!("SELECT {} FROM temp.main.{DELETES}", apply::ROW_ID))
         };
@@ -255,10 +261,7 @@ impl DynamicTables {
         target: &Target<'_>,
     ) -> Result<Attempt> {
         let terms = self.terms(&aggregate.changed_input(fold, &changes.states), changes)?;
-        self.work(&format!(
-            "CREATE OR REPLACE TEMP TABLE {GROUPS} AS {}",
-            fold.deltas(&apply::weighted(&terms))
-        ))?;
+        self.work(&format!("CREATE OR REPLACE TEMP TABLE {GROUPS} AS {}", fold.deltas(&apply::weighted(&terms))))?;
         self.work(&format!(
             "CREATE OR REPLACE TEMP TABLE {FOLDED} AS {}",
             fold.new_rows(&format!("temp.main.{GROUPS}"), &self.stored(target))
@@ -350,10 +353,7 @@ impl DynamicTables {
             apply::ROW_ID,
             apply::WEIGHT
         );
-        self.work(&format!(
-            "CREATE OR REPLACE TEMP TABLE {CHANGE} AS {}",
-            apply::net_with_row_id(&both, &columns)
-        ))?;
+        self.work(&format!("CREATE OR REPLACE TEMP TABLE {CHANGE} AS {}", apply::net_with_row_id(&both, &columns)))?;
         let (came, went) = self.weights(CHANGE)?;
         let weight = apply::WEIGHT;
         Ok(Attempt::Prepared(Prepared {

@@ -91,13 +91,22 @@ impl DynamicTables {
 }
 
 /// The statements that make the table of a result.
-pub(crate) fn create_table(lake: &str, table: &DynamicTable, columns: &[(String, String)], replace: bool) -> Vec<String> {
+pub(crate) fn create_table(
+    lake: &str,
+    table: &DynamicTable,
+    columns: &[(String, String)],
+    replace: bool,
+) -> Vec<String> {
     let name = &table.definition.name;
     let columns: Vec<String> =
         columns.iter().map(|(name, data_type)| format!("{} {data_type}", quote_identifier(name))).collect();
     let mut statements = Vec::new();
     if !name.schema.eq_ignore_ascii_case("main") {
-        statements.push(format!("CREATE SCHEMA IF NOT EXISTS {}.{}", quote_identifier(lake), quote_identifier(&name.schema)));
+        statements.push(format!(
+            "CREATE SCHEMA IF NOT EXISTS {}.{}",
+            quote_identifier(lake),
+            quote_identifier(&name.schema)
+        ));
     }
     let create = if replace { "CREATE OR REPLACE TABLE" } else { "CREATE TABLE" };
     statements.push(format!("{create} {} ({})", name.quoted(lake), columns.join(", ")));

@@ -40,7 +40,9 @@ impl DynamicTables {
             Some((*snapshot, *time))
         });
         let Some((snapshot, published_at)) = commit else {
-            return Ok(Agreement::Unknown("the commit that published the table's content cannot be found".to_owned()));
+            return Ok(Agreement::Unknown(
+                "the commit that published the table's content cannot be found".to_owned(),
+            ));
         };
         self.adopt(table, watermark, snapshot, published_at)?;
         tracing::info!(table = %table.definition.name, snapshot, "adopted a refresh that the registry had not heard of");
@@ -57,7 +59,8 @@ impl DynamicTables {
         let before = table.progress.clone();
         let mut after = before.clone();
         after.data_version = Some(watermark.data_version);
-        after.data_timestamp = self.session.snapshot(watermark.data_version)?.map(|known| known.time).or(Some(published_at));
+        after.data_timestamp =
+            self.session.snapshot(watermark.data_version)?.map(|known| known.time).or(Some(published_at));
         after.snapshot = Some(snapshot);
         after.refresh_id = Some(watermark.refresh_id.clone());
         after.fence = watermark.fence;
@@ -92,7 +95,8 @@ impl DynamicTables {
 
     /// The history row of a refresh; a new one if the registry was restored and does not know it.
     fn history_of(&self, id: Uuid, table: &DynamicTable) -> Result<Refresh> {
-        let filter = registry::HistoryFilter { table: Some(table.definition.id), ..registry::HistoryFilter::default() };
+        let filter =
+            registry::HistoryFilter { table: Some(table.definition.id), ..registry::HistoryFilter::default() };
         if let Some(refresh) = self.registry.history(&filter, 1_000)?.into_iter().find(|refresh| refresh.id == id) {
             return Ok(refresh);
         }

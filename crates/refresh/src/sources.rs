@@ -3,7 +3,6 @@
 //! A plain table is read at the data version itself. A dynamic table is read at the snapshot that published its
 //! content of that data version, which is later than the data version.
 
-
 use error::{Code, Error, Result};
 use incremental::render::SourceState;
 use incremental::{Plan, apply};
@@ -102,8 +101,9 @@ impl DynamicTables {
                 let reason = format!("the state of {} that the table was built from is not known", span.table);
                 return Ok(Told::Broken(reason));
             };
-            let alike: Vec<usize> =
-                (position..spans.len()).filter(|other| spans[*other].from == span.from && spans[*other].to == span.to).collect();
+            let alike: Vec<usize> = (position..spans.len())
+                .filter(|other| spans[*other].from == span.from && spans[*other].to == span.to)
+                .collect();
             let tables: Vec<TableName> = alike.iter().map(|other| spans[*other].table.clone()).collect();
             for (other, window) in alike.into_iter().zip(self.session.windows(&tables, from, span.to)?) {
                 if let WindowRule::Broken(cause) = window.rule {
@@ -118,9 +118,7 @@ impl DynamicTables {
     /// Reads what changed into temporary tables.
     pub(crate) fn read_changes(&self, plan: &Plan, spans: &[Span], windows: Vec<Window>) -> Result<SourceChanges> {
         let mut changes = SourceChanges::default();
-        for (number, (source, (span, window))) in
-            plan.sources.iter().zip(spans.iter().zip(&windows)).enumerate()
-        {
+        for (number, (source, (span, window))) in plan.sources.iter().zip(spans.iter().zip(&windows)).enumerate() {
             let mut state = state_of(span);
             if window.rule != WindowRule::Unchanged {
                 let columns: Vec<String> = source.used.iter().map(|column| column.name.clone()).collect();

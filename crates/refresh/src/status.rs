@@ -91,7 +91,7 @@ impl DynamicTables {
                         _ => "-".to_owned(),
                     },
                     effective_lag: schedule.effective_lag(&definition.id).map(shown),
-                    lag: lag(now, right_until(table, &changes, now)),
+                    lag: lag(now, right_until(table, &tables, &changes, now)),
                     refresh_mode: if definition.incremental { "INCREMENTAL" } else { "FULL" }.to_owned(),
                     refresh_mode_reason: definition.refresh_mode_reason.clone(),
                     data_version: progress.data_version,

@@ -44,9 +44,10 @@ impl DynamicTables {
         let mut results = Vec::new();
         for id in graph.sorted(&ids) {
             if let Some(table) = tables.iter().find(|table| table.definition.id == id) {
-                results.push(self.verify_table(table, &tables).map_err(|error| {
-                    error.with_context("table", table.definition.name.to_string())
-                })?);
+                results.push(
+                    self.verify_table(table, &tables)
+                        .map_err(|error| error.with_context("table", table.definition.name.to_string()))?,
+                );
             }
         }
         Ok(results)
@@ -137,7 +138,8 @@ impl DynamicTables {
     fn take_away_float_noise(&self, columns: &[String], floats: &[String]) -> Result<u64> {
         let weight = apply::WEIGHT;
         let exact: Vec<String> = columns.iter().filter(|column| !floats.contains(column)).cloned().collect();
-        let partition = if exact.is_empty() { String::new() } else { format!("PARTITION BY {}", apply::column_list(&exact)) };
+        let partition =
+            if exact.is_empty() { String::new() } else { format!("PARTITION BY {}", apply::column_list(&exact)) };
         // Rows stand in the same order on both sides, so that each meets its counterpart.
         let side = |sign: &str| {
             format!(

@@ -2,10 +2,10 @@
 
 use std::path::Path;
 
-use error::{Code, Error, Result};
 use ::lake::{Lake, Options, Session, Settings};
+use error::{Code, Error, Result};
 use refresh::{DynamicTables, RefreshReport, RefreshRequest};
-use registry::{Registry, RefreshTrigger};
+use registry::{RefreshTrigger, Registry};
 use sql::names::ObjectName;
 use sql::statement::{Statement, parse_statements};
 use tempfile::TempDir;
@@ -140,7 +140,10 @@ impl ThrowAway {
     pub fn verify(&self) -> Result<()> {
         for verification in self.tables.verify(&[])? {
             if verification.skipped.is_none() && !verification.equal() {
-                return Err(Error::new(Code::Internal, format!("{} differs from its query: {verification:?}", verification.name)));
+                return Err(Error::new(
+                    Code::Internal,
+                    format!("{} differs from its query: {verification:?}", verification.name),
+                ));
             }
         }
         Ok(())

@@ -77,11 +77,15 @@ impl Changes {
                 9 => statements.push(self.merge()),
                 10 if self.random.random_bool(0.2) => {
                     statements.push("DELETE FROM lake.dim".to_owned());
-                    statements.push("INSERT INTO lake.dim SELECT i, 'n' || i, 'north', i FROM range(9) t(i)".to_owned());
+                    statements
+                        .push("INSERT INTO lake.dim SELECT i, 'n' || i, 'north', i FROM range(9) t(i)".to_owned());
                 }
                 10 if self.random.random_bool(0.3) => {
                     self.added_columns += 1;
-                    statements.push(format!("ALTER TABLE lake.fact ADD COLUMN added{} INTEGER DEFAULT 1", self.added_columns));
+                    statements.push(format!(
+                        "ALTER TABLE lake.fact ADD COLUMN added{} INTEGER DEFAULT 1",
+                        self.added_columns
+                    ));
                 }
                 10 => statements.push("UPDATE lake.fact SET unused = unused || '!' WHERE id % 3 = 0".to_owned()),
                 11 => statements.push("CALL ducklake_merge_adjacent_files('lake')".to_owned()),

@@ -60,7 +60,11 @@ impl Outage {
 
     pub(crate) fn is_over(self) {
         if self.announced {
-            tracing::info!(after_s = self.since.elapsed().as_secs(), tries = self.tries, "lake and registry are back");
+            tracing::info!(
+                after_s = self.since.elapsed().as_secs(),
+                tries = self.tries,
+                "lake and registry are back"
+            );
         }
     }
 }

@@ -233,7 +233,7 @@ fn print(context: &mut Context<'_>, played: &Played, place: &Place) {
         "rows_changed",
         "refreshing",
         "recomputing",
-        "times",
+        "gain",
         "verified",
         "why_full",
     ]);

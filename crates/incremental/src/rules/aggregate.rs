@@ -19,8 +19,18 @@ use crate::{Catalog, Reason};
 
 /// Aggregates whose value does not depend on the order in which rows are read, for every type.
 const EXACT: [&str; 12] = [
-    "count", "count_star", "count_if", "countif", "min", "max", "bool_and", "bool_or", "bit_and", "bit_or",
-    "bit_xor", "approx_count_distinct",
+    "count",
+    "count_star",
+    "count_if",
+    "countif",
+    "min",
+    "max",
+    "bool_and",
+    "bool_or",
+    "bit_and",
+    "bit_or",
+    "bit_xor",
+    "approx_count_distinct",
 ];
 
 /// Aggregates whose value does not depend on the order of the rows for exact types.
@@ -101,7 +111,11 @@ impl Aggregate {
     /// Its name in a tree of operators.
     #[must_use]
     pub fn describe(&self) -> String {
-        if self.keys.is_empty() { "Aggregate of all rows".to_owned() } else { format!("Aggregate by {}", self.key_texts.join(", ")) }
+        if self.keys.is_empty() {
+            "Aggregate of all rows".to_owned()
+        } else {
+            format!("Aggregate by {}", self.key_texts.join(", "))
+        }
     }
 
     /// Its rule in a tree of operators.
@@ -123,11 +137,8 @@ impl Aggregate {
     /// The terms of the change of the keys: one row per changed row of the input. Without keys, one constant column.
     #[must_use]
     pub fn changed_keys(&self, sources: &[SourceState]) -> Vec<Term> {
-        let items = if self.keys.is_empty() {
-            vec![named(tree::constant_false(), &key_column(0))]
-        } else {
-            self.key_items()
-        };
+        let items =
+            if self.keys.is_empty() { vec![named(tree::constant_false(), &key_column(0))] } else { self.key_items() };
         linear::change(&input(&self.node, items), &self.leaves, sources)
     }
 
@@ -254,7 +265,9 @@ pub(super) fn stands_for(item: &Value, key: &Value) -> bool {
     }
     let (Some(left), Some(right)) = (tree::column_reference(item), tree::column_reference(key)) else { return false };
     let shorter = left.len().min(right.len());
-    let tail = |parts: &[&str]| -> Vec<String> { parts[parts.len() - shorter..].iter().map(|part| part.to_lowercase()).collect() };
+    let tail = |parts: &[&str]| -> Vec<String> {
+        parts[parts.len() - shorter..].iter().map(|part| part.to_lowercase()).collect()
+    };
     left.len() != right.len() && tail(&left) == tail(&right)
 }
 
@@ -286,7 +299,16 @@ fn is_exact<'types>(call: &Value, type_of: &dyn Fn(&Value) -> Option<&'types str
 /// Whether sums of this type are the same in whatever order they are taken.
 pub(super) fn is_exact_type(data_type: &str) -> bool {
     const INTEGERS: [&str; 10] = [
-        "TINYINT", "SMALLINT", "INTEGER", "BIGINT", "HUGEINT", "UTINYINT", "USMALLINT", "UINTEGER", "UBIGINT", "UHUGEINT",
+        "TINYINT",
+        "SMALLINT",
+        "INTEGER",
+        "BIGINT",
+        "HUGEINT",
+        "UTINYINT",
+        "USMALLINT",
+        "UINTEGER",
+        "UBIGINT",
+        "UHUGEINT",
     ];
     INTEGERS.contains(&data_type) || data_type.starts_with("DECIMAL(")
 }

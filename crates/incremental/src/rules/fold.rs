@@ -27,14 +27,28 @@ pub struct Fold {
 enum FoldColumn {
     Key(usize),
     /// Rows for which the argument is not NULL (or all) and the filter holds.
-    Count { argument: Option<usize>, filter: Option<usize> },
+    Count {
+        argument: Option<usize>,
+        filter: Option<usize>,
+    },
     /// Rows for which the argument is true.
-    CountIf { argument: usize, filter: Option<usize> },
+    CountIf {
+        argument: usize,
+        filter: Option<usize>,
+    },
     /// `count` is the column that says how many values are in the sum; `None` when no value can be NULL and the
     /// group has rows.
-    Sum { argument: usize, filter: Option<usize>, count: Option<usize> },
+    Sum {
+        argument: usize,
+        filter: Option<usize>,
+        count: Option<usize>,
+    },
     /// Can take rows in, not out.
-    Extreme { argument: usize, filter: Option<usize>, greatest: bool },
+    Extreme {
+        argument: usize,
+        filter: Option<usize>,
+        greatest: bool,
+    },
 }
 
 /// An output item before its companions are known.
@@ -61,10 +75,13 @@ impl Fold {
             return Err("HAVING hides groups whose stored values would be needed".to_owned());
         }
         let items = tree::list(node, "select_list");
-        let calls: Vec<Option<Call<'_>>> = items
-            .iter()
-            .map(|item| if keys.iter().any(|key| stands_for(item, key)) { Ok(None) } else { call(item, parser).map(Some) })
-            .collect::<Result<_, String>>()?;
+        let calls: Vec<Option<Call<'_>>> =
+            items
+                .iter()
+                .map(|item| {
+                    if keys.iter().any(|key| stands_for(item, key)) { Ok(None) } else { call(item, parser).map(Some) }
+                })
+                .collect::<Result<_, String>>()?;
         let rows = calls.iter().position(|call| {
             call.as_ref().is_some_and(|call| call.function == "count_star" && call.filter.is_null())
         });
@@ -94,7 +111,11 @@ impl Fold {
     }
 
     pub(super) fn input_items(&self) -> Vec<Value> {
-        self.inputs.iter().enumerate().map(|(position, input)| named(input.clone(), &input_column(position))).collect()
+        self.inputs
+            .iter()
+            .enumerate()
+            .map(|(position, input)| named(input.clone(), &input_column(position)))
+            .collect()
     }
 
     /// The change per group: a SELECT over `terms`, a relation with the keys, the inputs and `__dt_weight`.
@@ -109,7 +130,10 @@ impl Fold {
                 FoldColumn::Key(_) => {}
                 FoldColumn::Count { argument, filter } => {
                     let seen = argument.map(|argument| format!("{} IS NOT NULL", input_column(argument)));
-                    items.push(format!("coalesce(sum(__dt_weight){}, 0)::BIGINT AS {delta}", condition(&[seen, filter.map(input_column)])));
+                    items.push(format!(
+                        "coalesce(sum(__dt_weight){}, 0)::BIGINT AS {delta}",
+                        condition(&[seen, filter.map(input_column)])
+                    ));
                 }
                 FoldColumn::CountIf { argument, filter } => {
                     let both = condition(&[Some(input_column(*argument)), filter.map(input_column)]);
@@ -193,7 +217,9 @@ impl Fold {
         let same: Vec<String> = self
             .output
             .iter()
-            .map(|(name, _)| format!("__dt_n.{0} IS NOT DISTINCT FROM __dt_n.__dt_stored.{0}", quote_identifier(name)))
+            .map(|(name, _)| {
+                format!("__dt_n.{0} IS NOT DISTINCT FROM __dt_n.__dt_stored.{0}", quote_identifier(name))
+            })
             .collect();
         let stored: Vec<String> =
             self.output.iter().map(|(name, _)| format!("{0} := __dt_t.{0}", quote_identifier(name))).collect();
@@ -292,7 +318,9 @@ fn column<'types>(
             }
             Ok(FoldColumn::Sum { argument: inputs.position(argument), filter, count })
         }
-        ("min" | "max", Some(argument)) if type_of(argument).is_some_and(|known| !known.contains(['(', '[', ' ']) || is_exact_type(known)) => {
+        ("min" | "max", Some(argument))
+            if type_of(argument).is_some_and(|known| !known.contains(['(', '[', ' ']) || is_exact_type(known)) =>
+        {
             Ok(FoldColumn::Extreme { argument: inputs.position(argument), filter, greatest: call.function == "max" })
         }
         (function, _) => Err(format!("{function}() cannot be taken back")),
@@ -318,7 +346,10 @@ fn is_not_null(expression: &Value, sources: &[ResolvedSource]) -> bool {
         return false;
     }
     let Some(name) = parts.last().map(|name| name.to_lowercase()) else { return false };
-    let mut columns =
-        sources.iter().flat_map(|source| &source.columns).filter(|column| column.name.to_lowercase() == name).peekable();
+    let mut columns = sources
+        .iter()
+        .flat_map(|source| &source.columns)
+        .filter(|column| column.name.to_lowercase() == name)
+        .peekable();
     columns.peek().is_some() && columns.all(|column| !column.nullable)
 }

@@ -23,15 +23,30 @@ const INCREMENTAL: &[(&str, &str)] = &[
     ("naturally", "SELECT * FROM (SELECT k, g FROM fact) NATURAL JOIN (SELECT k, region FROM dim)"),
     ("unioned", "SELECT k, x::BIGINT AS v FROM fact WHERE x > 0 UNION ALL SELECT k, weight FROM dim"),
     ("union_by_name", "SELECT k, g FROM fact UNION ALL BY NAME SELECT name AS g, weight FROM dim"),
-    ("union_in_join", "SELECT u.k, d.name FROM (SELECT k FROM fact UNION ALL SELECT weight::INTEGER FROM dim) u JOIN dim d ON u.k = d.k"),
-    ("with_cte", "WITH big AS (SELECT * FROM fact WHERE x > 3), b AS (SELECT id, k FROM big) SELECT big.id, b.k FROM big JOIN b ON big.id = b.id"),
+    (
+        "union_in_join",
+        "SELECT u.k, d.name FROM (SELECT k FROM fact UNION ALL SELECT weight::INTEGER FROM dim) u JOIN dim d ON u.k = d.k",
+    ),
+    (
+        "with_cte",
+        "WITH big AS (SELECT * FROM fact WHERE x > 3), b AS (SELECT id, k FROM big) SELECT big.id, b.k FROM big JOIN b ON big.id = b.id",
+    ),
     ("folded", "SELECT k, count(*) AS n, count(x) AS nx, sum(x) AS sx FROM fact GROUP BY k"),
-    ("folded_filter", "SELECT g, count(*) AS n, count(*) FILTER (x > 3) AS big, count_if(x < 0) AS neg, count(amount) AS na, sum(amount) AS a FROM fact GROUP BY g"),
-    ("folded_join", "SELECT d.region, count(*) AS n, sum(d.weight) AS w, count(f.amount) AS na, sum(f.amount) AS a FROM fact f JOIN dim d USING (k) GROUP BY d.region"),
+    (
+        "folded_filter",
+        "SELECT g, count(*) AS n, count(*) FILTER (x > 3) AS big, count_if(x < 0) AS neg, count(amount) AS na, sum(amount) AS a FROM fact GROUP BY g",
+    ),
+    (
+        "folded_join",
+        "SELECT d.region, count(*) AS n, sum(d.weight) AS w, count(f.amount) AS na, sum(f.amount) AS a FROM fact f JOIN dim d USING (k) GROUP BY d.region",
+    ),
     ("folded_global", "SELECT count(*) AS n, count(x) AS nx, sum(x) AS sx FROM fact"),
     ("folded_extremes", "SELECT k, count(*) AS n, min(x) AS lo, max(amount) AS hi FROM fact GROUP BY k"),
     ("regrouped", "SELECT g, sum(x) AS s, avg(x) AS m, min(amount) AS lo, max(seen) AS hi FROM fact GROUP BY g"),
-    ("regrouped_two", "SELECT k, g, count(DISTINCT x) AS d, median(x) AS m, string_agg(x::VARCHAR, ',' ORDER BY x, id) AS l FROM fact GROUP BY ALL"),
+    (
+        "regrouped_two",
+        "SELECT k, g, count(DISTINCT x) AS d, median(x) AS m, string_agg(x::VARCHAR, ',' ORDER BY x, id) AS l FROM fact GROUP BY ALL",
+    ),
     ("by_position", "SELECT x % 3 AS r, seen::DATE AS day, max(x) AS m FROM fact GROUP BY 1, 2"),
     ("by_alias", "SELECT upper(g) AS k, sum(amount) AS a FROM fact GROUP BY k, g"),
     ("by_alias_only", "SELECT upper(g) AS up, avg(amount) AS a FROM fact GROUP BY up"),
@@ -42,19 +57,28 @@ const INCREMENTAL: &[(&str, &str)] = &[
     ("global_having", "SELECT sum(x) AS s FROM fact HAVING sum(x) > 100"),
     ("float_keys", "SELECT f, count(*) AS n FROM fact GROUP BY f"),
     ("float_sums", "SELECT k, sum(f) AS s FROM fact GROUP BY k"),
-    ("over_union", "SELECT k, count(*) AS n, sum(v) AS s FROM (SELECT k, x AS v FROM fact UNION ALL SELECT k, weight FROM dim) GROUP BY k"),
+    (
+        "over_union",
+        "SELECT k, count(*) AS n, sum(v) AS s FROM (SELECT k, x AS v FROM fact UNION ALL SELECT k, weight FROM dim) GROUP BY k",
+    ),
     ("over_view", "SELECT region, count(*) AS n FROM joined_view GROUP BY region"),
 ];
 
 /// Queries that have no rule yet: full, and right all the same.
 const FULL: &[(&str, &str)] = &[
     ("left_join", "SELECT f.id, d.name FROM fact f LEFT JOIN dim d USING (k)"),
-    ("latest", "SELECT id, k, x FROM fact QUALIFY row_number() OVER (PARTITION BY k ORDER BY id DESC, x, amount) = 1"),
+    (
+        "latest",
+        "SELECT id, k, x FROM fact QUALIFY row_number() OVER (PARTITION BY k ORDER BY id DESC, x, amount) = 1",
+    ),
     ("distincts", "SELECT DISTINCT k, g FROM fact"),
     ("not_in", "SELECT id FROM fact WHERE k NOT IN (SELECT k FROM dim WHERE k IS NOT NULL)"),
     ("excepted", "SELECT k FROM fact EXCEPT ALL SELECT k FROM dim"),
     ("nested", "SELECT n, count(*) AS groups FROM (SELECT k, count(*) AS n FROM fact GROUP BY k) GROUP BY n"),
-    ("recursive", "WITH RECURSIVE r(n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM r WHERE n < 4) SELECT r.n, count(*) AS c FROM r JOIN fact ON fact.k = r.n GROUP BY ALL"),
+    (
+        "recursive",
+        "WITH RECURSIVE r(n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM r WHERE n < 4) SELECT r.n, count(*) AS c FROM r JOIN fact ON fact.k = r.n GROUP BY ALL",
+    ),
 ];
 
 /// Tables over tables.
@@ -74,8 +98,10 @@ fn build(lake: &ThrowAway, rows: i64) {
         .execute("CREATE VIEW lake.joined_view AS SELECT f.x, d.region FROM lake.fact f JOIN lake.dim d USING (k)")
         .unwrap();
     for (name, query) in INCREMENTAL {
-        lake.run(&format!("CREATE DYNAMIC TABLE {name} TARGET_LAG = '1 minute' REFRESH_MODE = INCREMENTAL AS {query}"))
-            .unwrap_or_else(|error| panic!("{name}: {error} {:?}", error.span().map(error::Span::excerpt)));
+        lake.run(&format!(
+            "CREATE DYNAMIC TABLE {name} TARGET_LAG = '1 minute' REFRESH_MODE = INCREMENTAL AS {query}"
+        ))
+        .unwrap_or_else(|error| panic!("{name}: {error} {:?}", error.span().map(error::Span::excerpt)));
     }
     for (name, query) in FULL.iter().chain(CHAINED) {
         lake.run(&format!("CREATE DYNAMIC TABLE {name} TARGET_LAG = '1 minute' AS {query}"))
@@ -113,7 +139,10 @@ fn script(seed: u64, kind: CatalogKind, steps: usize) {
             }
         }
         lake.verify().unwrap_or_else(|error| {
-            let reports: Vec<String> = reports.iter().map(|report| format!("{} {:?} {}", report.name, report.action, report.reason)).collect();
+            let reports: Vec<String> = reports
+                .iter()
+                .map(|report| format!("{} {:?} {}", report.name, report.action, report.reason))
+                .collect();
             panic!("seed {seed}, step {step}: {error}\n{}\n{}", reports.join("\n"), done.join(";\n"));
         });
     }

@@ -2,11 +2,12 @@
 //! the raw change feed, gives a wrong table.
 
 use error::Code;
-use registry::{RefreshAction, RefreshState, RefreshTrigger};
 use refresh::{RefreshReport, RefreshRequest};
+use registry::{RefreshAction, RefreshState, RefreshTrigger};
 use testkit::lake::ThrowAway;
 
-const TABLE: &str = "CREATE DYNAMIC TABLE copied TARGET_LAG = '1 minute' REFRESH_MODE = INCREMENTAL AS SELECT id, v FROM src";
+const TABLE: &str =
+    "CREATE DYNAMIC TABLE copied TARGET_LAG = '1 minute' REFRESH_MODE = INCREMENTAL AS SELECT id, v FROM src";
 
 fn lake() -> ThrowAway {
     let lake = ThrowAway::new().unwrap();
@@ -39,8 +40,7 @@ fn refreshed(lake: &ThrowAway) -> RefreshReport {
 }
 
 fn attempt(lake: &ThrowAway) -> RefreshReport {
-    let request =
-        RefreshRequest { names: Vec::new(), full: false, trigger: RefreshTrigger::Manual, worker: None };
+    let request = RefreshRequest { names: Vec::new(), full: false, trigger: RefreshTrigger::Manual, worker: None };
     lake.tables.refresh(&request).unwrap().swap_remove(0)
 }
 
@@ -57,7 +57,8 @@ fn a_source_that_was_replaced() {
 #[test]
 fn a_source_that_was_dropped_and_created_again() {
     let lake = lake();
-    lake.run("DROP TABLE lake.src; CREATE TABLE lake.src (id BIGINT, v BIGINT); INSERT INTO lake.src VALUES (1, 1)").unwrap();
+    lake.run("DROP TABLE lake.src; CREATE TABLE lake.src (id BIGINT, v BIGINT); INSERT INTO lake.src VALUES (1, 1)")
+        .unwrap();
     assert_ne!(naive(&lake), Some(truth(&lake)));
     assert_eq!(refreshed(&lake).action, Some(RefreshAction::Reinitialize));
 }
@@ -89,7 +90,8 @@ fn a_snapshot_that_was_expired() {
 #[test]
 fn a_column_that_changed_its_type() {
     let lake = ThrowAway::new().unwrap();
-    lake.run(&format!("CREATE TABLE lake.src (id INTEGER, v INTEGER); INSERT INTO lake.src VALUES (1, 2); {TABLE}")).unwrap();
+    lake.run(&format!("CREATE TABLE lake.src (id INTEGER, v INTEGER); INSERT INTO lake.src VALUES (1, 2); {TABLE}"))
+        .unwrap();
     lake.run("ALTER TABLE lake.src ALTER v TYPE BIGINT; INSERT INTO lake.src VALUES (2, 5000000000)").unwrap();
     // The naive way cannot hold the new value in the old column.
     let stored = lake.others.describe("FROM lake.copied").unwrap();
@@ -123,7 +125,8 @@ fn a_column_that_was_dropped_and_added_again() {
 fn a_definition_that_changed() {
     let lake = lake();
     lake.run("INSERT INTO lake.src VALUES (100, 1)").unwrap();
-    lake.run("CREATE OR REPLACE DYNAMIC TABLE copied TARGET_LAG = '1 minute' AS SELECT id, v + 1 AS v FROM src").unwrap();
+    lake.run("CREATE OR REPLACE DYNAMIC TABLE copied TARGET_LAG = '1 minute' AS SELECT id, v + 1 AS v FROM src")
+        .unwrap();
     lake.verify().unwrap();
     let expected = lake.rows("SELECT id, v + 1 FROM lake.src").unwrap();
     assert_eq!(lake.rows("FROM lake.copied").unwrap(), expected);
