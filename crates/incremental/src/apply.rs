@@ -78,13 +78,11 @@ pub fn deletes(change: &str, target: &str, columns: &[String], never_null: &[boo
     )
 }
 
-/// One row that says for each column whether no row that went is NULL in it.
+/// One row that says for each column how many of the rows that went are NULL in it.
 #[must_use]
-pub fn never_null(change: &str, columns: &[String]) -> String {
-    let each: Vec<String> = columns
-        .iter()
-        .map(|column| format!("coalesce(bool_and({} IS NOT NULL), true)", quote_identifier(column)))
-        .collect();
+pub fn nulls(change: &str, columns: &[String]) -> String {
+    let each: Vec<String> =
+        columns.iter().map(|column| format!("count(*) FILTER ({} IS NULL)", quote_identifier(column))).collect();
     format!("SELECT {} FROM {change} WHERE {WEIGHT} < 0", each.join(", "))
 }
 

@@ -145,6 +145,24 @@ impl Session {
         read().map_err(|failure| translate(failure, sql, 0))
     }
 
+    /// The one row of a statement whose columns are all BIGINT; NULL and what is negative count as 0.
+    pub fn counts(&self, sql: &str) -> Result<Vec<u64>> {
+        let read = || -> duckdb::Result<_> {
+            let mut statement = self.connection.prepare(sql)?;
+            let mut result = statement.query([])?;
+            let mut counts = Vec::new();
+            if let Some(row) = result.next()? {
+                let width = row.as_ref().column_count();
+                for column in 0..width {
+                    let value: Option<i64> = row.get(column)?;
+                    counts.push(value.and_then(|value| u64::try_from(value).ok()).unwrap_or_default());
+                }
+            }
+            Ok(counts)
+        };
+        read().map_err(|failure| translate(failure, sql, 0))
+    }
+
     /// Names and types of what a SELECT gives, without running it.
     pub fn describe(&self, select: &str) -> Result<Vec<(String, String)>> {
         let read = || -> duckdb::Result<_> {

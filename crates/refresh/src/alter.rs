@@ -12,7 +12,7 @@ use sql::statement::AlterAction;
 use uuid::Uuid;
 
 use crate::analysis::resolve_mode;
-use crate::pass::graph;
+use crate::course::graph;
 use crate::report::{Altered, RefreshRequest};
 use crate::tables::DynamicTables;
 

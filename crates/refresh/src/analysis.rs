@@ -13,7 +13,7 @@ use sql::names::TableName;
 use sql::properties::RefreshMode;
 use uuid::Uuid;
 
-use crate::pass::is_isolated;
+use crate::course::is_isolated;
 use crate::shape::Shape;
 use crate::tables::DynamicTables;
 

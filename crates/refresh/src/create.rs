@@ -16,7 +16,7 @@ use sql::statement::{CreateDynamicTable, CreateMode};
 use uuid::Uuid;
 
 use crate::analysis::{Analysis, resolve_mode};
-use crate::pass::{Manner, graph, with_upstream};
+use crate::course::{Manner, graph, with_upstream};
 use crate::report::{CreateAction, Created, RefreshReport};
 use crate::tables::DynamicTables;
 

@@ -5,7 +5,7 @@ use sql::names::{ObjectName, TableName};
 use sql::properties::PropertyName;
 use sql::statement::{CreateDynamicTable, CreateMode};
 
-use crate::pass::graph;
+use crate::course::graph;
 use crate::status::Status;
 use crate::tables::DynamicTables;
 

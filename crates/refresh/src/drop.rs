@@ -12,7 +12,7 @@ use registry::{DynamicTable, SchedulingState, SuspendedBy};
 use sql::names::{ObjectName, TableName};
 use uuid::Uuid;
 
-use crate::pass::graph;
+use crate::course::graph;
 use crate::tables::{DynamicTables, unknown};
 
 impl DynamicTables {

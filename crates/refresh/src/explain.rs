@@ -7,7 +7,8 @@ use error::{Result, Span};
 use registry::{DynamicTable, RefreshAction};
 use sql::names::{ObjectName, TableName};
 
-use crate::pass::{Course, Situation, with_upstream};
+use crate::course::{Course, with_upstream};
+use crate::decide::Situation;
 use crate::prepare::{Prepared, Steps, output_columns};
 use crate::report::{DryRun, RefreshRequest};
 use crate::sources::Told;

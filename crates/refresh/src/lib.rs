@@ -10,20 +10,25 @@
 mod alter;
 mod analysis;
 mod choose;
+mod course;
 mod create;
+mod decide;
 mod describe;
 mod drop;
 mod explain;
+mod news;
 mod pass;
 mod poll;
 mod prepare;
 mod publish;
+mod record;
 mod recover;
 mod report;
 mod shape;
 mod sources;
 mod status;
 mod tables;
+mod temporaries;
 mod validate;
 mod verify;
 

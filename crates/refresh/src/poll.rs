@@ -11,9 +11,12 @@ use scheduler::{Lag, Moment, Schedule, Table};
 use sql::properties::{Scheduler, TargetLag};
 use uuid::Uuid;
 
-use crate::pass::{Manner, is_isolated};
+use crate::course::{Manner, graph, is_isolated};
 use crate::report::RefreshReport;
 use crate::tables::DynamicTables;
+
+/// After this many failures in a row that will not pass by themselves a table is suspended.
+const FAILURES_UNTIL_SUSPENDED: u32 = 5;
 
 /// What a look found and did.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -156,7 +159,7 @@ impl DynamicTables {
             let Some(table) = tables.iter().find(|table| table.definition.name == report.name) else { continue };
             let failed =
                 self.registry.get(&table.definition.name)?.map_or(0, |table| table.progress.consecutive_failures);
-            if failed < crate::pass::FAILURES_UNTIL_SUSPENDED {
+            if failed < FAILURES_UNTIL_SUSPENDED {
                 continue;
             }
             let error = report.error.as_ref().map_or_else(String::new, |error| format!(": {}", error.message()));
@@ -175,7 +178,7 @@ impl DynamicTables {
         reason: &str,
     ) -> Result<Vec<sql::names::TableName>> {
         let tables = self.registry.load_all()?;
-        let graph = crate::pass::graph(&tables)?;
+        let graph = graph(&tables)?;
         let since = Timestamp::now();
         let suspended = |by, reason: String| SchedulingState::Suspended { by, reason: Some(reason), since };
         self.registry.set_state(&[table.definition.id], &suspended(by, reason.to_owned()))?;

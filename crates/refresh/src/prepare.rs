@@ -13,7 +13,7 @@ use incremental::{Plan, Root};
 use lake::{Delete, SnapshotId, Window};
 use sql::names::TableName;
 
-use crate::sources::{SourceChanges, counted};
+use crate::sources::SourceChanges;
 use crate::tables::DynamicTables;
 
 /// Writing only the difference of a full refresh pays while at most this share of the rows differs.
@@ -90,8 +90,7 @@ impl DynamicTables {
     ) -> Result<Prepared> {
         let renderer = self.renderer(changes);
         let query = plan.whole(&renderer, Reading::New)?;
-        let rows = self.work(&format!("CREATE OR REPLACE TEMP TABLE {RESULT} AS {query}"))?;
-        let rows = if rows > 0 { rows } else { self.count(RESULT)? };
+        let rows = self.keep(RESULT, &query)?;
         steps.end("compute");
         let all = |delete, rows_deleted, how: &str| Prepared {
             delete,
@@ -113,10 +112,7 @@ impl DynamicTables {
             (true, format!("SELECT * FROM temp.main.{RESULT}")),
             (false, format!("SELECT {} FROM {}", apply::column_list(&columns), self.stored(target))),
         ];
-        self.work(&format!(
-            "CREATE OR REPLACE TEMP TABLE {CHANGE} AS {}",
-            apply::net(&apply::weighted(&terms), &columns)
-        ))?;
+        self.keep(CHANGE, &apply::net(&apply::weighted(&terms), &columns))?;
         let (came, went) = self.weights(CHANGE)?;
         let prepared = if is_small_share(came + went, rows.max(target.rows)) {
             let mut prepared = self.changes_by_value(CHANGE, &columns, target, came, went)?;
@@ -183,8 +179,7 @@ impl DynamicTables {
         if terms.iter().all(|(came, _)| *came) {
             let selects: Vec<&str> = terms.iter().map(|(_, sql)| sql.as_str()).collect();
             let select = selects.join(") UNION ALL (");
-            self.work(&format!("CREATE OR REPLACE TEMP TABLE {INSERTS} AS ({select})"))?;
-            let rows = self.count(INSERTS)?;
+            let rows = self.keep(INSERTS, &format!("({select})"))?;
             return Ok(Attempt::Prepared(Prepared {
                 delete: Delete::None,
                 insert: (rows > 0).then(|| format!("SELECT * FROM temp.main.{INSERTS}")),
@@ -195,10 +190,7 @@ impl DynamicTables {
                 windows: Vec::new(),
             }));
         }
-        self.work(&format!(
-            "CREATE OR REPLACE TEMP TABLE {CHANGE} AS {}",
-            apply::net(&apply::weighted(&terms), columns)
-        ))?;
+        self.keep(CHANGE, &apply::net(&apply::weighted(&terms), columns))?;
         let (came, went) = self.weights(CHANGE)?;
         match self.changes_by_value(CHANGE, columns, target, came, went) {
             Ok(prepared) => Ok(Attempt::Prepared(prepared)),
@@ -224,15 +216,9 @@ impl DynamicTables {
         let delete = if went == 0 {
             Delete::None
         } else {
-            let nulls = self.session.query(&apply::never_null(&change, columns))?;
-            let never_null: Vec<bool> = (0..columns.len())
-                .map(|column| nulls.rows.first().and_then(|row| row[column].as_deref()) == Some("true"))
-                .collect();
-            self.work(&format!(
-                "CREATE OR REPLACE TEMP TABLE {DELETES} AS {}",
-                apply::deletes(&change, &self.stored(target), columns, &never_null)
-            ))?;
-            let found = self.count(DELETES)?;
+            let nulls = self.session.counts(&apply::nulls(&change, columns))?;
+            let never_null: Vec<bool> = nulls.into_iter().map(|nulls| nulls == 0).collect();
+            let found = self.keep(DELETES, &apply::deletes(&change, &self.stored(target), columns, &never_null))?;
             if found != went {
                 let message = format!("the table lacks {} of the {went} rows that should go", went - found.min(went));
                 return Err(
@@ -261,21 +247,17 @@ impl DynamicTables {
         target: &Target<'_>,
     ) -> Result<Attempt> {
         let terms = self.terms(&aggregate.changed_input(fold, &changes.states), changes)?;
-        self.work(&format!("CREATE OR REPLACE TEMP TABLE {GROUPS} AS {}", fold.deltas(&apply::weighted(&terms))))?;
-        self.work(&format!(
-            "CREATE OR REPLACE TEMP TABLE {FOLDED} AS {}",
-            fold.new_rows(&format!("temp.main.{GROUPS}"), &self.stored(target))
-        ))?;
-        let rows = self.session.query(&format!(
+        self.keep(GROUPS, &fold.deltas(&apply::weighted(&terms)))?;
+        self.keep(FOLDED, &fold.new_rows(&format!("temp.main.{GROUPS}"), &self.stored(target)))?;
+        let [negative, deleted, inserted] = self.counts(&format!(
             "SELECT count(*) FILTER (__dt_rows < 0), \
              count(*) FILTER ({0} IS NOT NULL AND NOT __dt_same), count(*) FILTER (__dt_rows > 0 AND NOT __dt_same) \
              FROM temp.main.{FOLDED}",
             apply::ROW_ID
         ))?;
-        if counted(&rows, 0) > 0 {
+        if negative > 0 {
             return Ok(Attempt::Full("a stored group has fewer rows than went".to_owned()));
         }
-        let (deleted, inserted) = (counted(&rows, 1), counted(&rows, 2));
         let columns = apply::column_list(&output_columns(plan));
         Ok(Attempt::Prepared(Prepared {
             delete: if deleted == 0 {
@@ -327,10 +309,7 @@ impl DynamicTables {
         let new = groups_at(Reading::New)?;
         let Some(key_columns) = &aggregate.key_columns else {
             let terms = [(true, new), (false, groups_at(Reading::Old)?)];
-            self.work(&format!(
-                "CREATE OR REPLACE TEMP TABLE {CHANGE} AS {}",
-                apply::net(&apply::weighted(&terms), &columns)
-            ))?;
+            self.keep(CHANGE, &apply::net(&apply::weighted(&terms), &columns))?;
             let (came, went) = self.weights(CHANGE)?;
             return match self.changes_by_value(CHANGE, &columns, target, came, went) {
                 Err(error) if error.context().iter().any(|(key, _)| *key == "missing") => {
@@ -345,7 +324,7 @@ impl DynamicTables {
             .take(if keys.is_empty() { 1 } else { restrictions.len() })
             .map(|(table, with_null)| apply::stored_groups(&self.stored(target), &columns, &keys, table, *with_null))
             .collect();
-        self.work(&format!("CREATE OR REPLACE TEMP TABLE {STORED} AS {}", stored.join(" UNION ALL ")))?;
+        self.keep(STORED, &stored.join(" UNION ALL "))?;
         let list = apply::column_list(&columns);
         let both = format!(
             "(SELECT {list}, NULL::BIGINT AS {0}, 1::BIGINT AS {1} FROM ({new}) UNION ALL \
@@ -353,7 +332,7 @@ impl DynamicTables {
             apply::ROW_ID,
             apply::WEIGHT
         );
-        self.work(&format!("CREATE OR REPLACE TEMP TABLE {CHANGE} AS {}", apply::net_with_row_id(&both, &columns)))?;
+        self.keep(CHANGE, &apply::net_with_row_id(&both, &columns))?;
         let (came, went) = self.weights(CHANGE)?;
         let weight = apply::WEIGHT;
         Ok(Attempt::Prepared(Prepared {
@@ -386,15 +365,12 @@ impl DynamicTables {
         let some_null: Vec<String> = keys.iter().map(|key| format!("{key} IS NULL")).collect();
         let some_null = some_null.join(" OR ");
         let all = format!("SELECT DISTINCT {} FROM (({}))", keys.join(", "), selects.join(") UNION ALL ("));
-        self.work(&format!("CREATE OR REPLACE TEMP TABLE {KEYS} AS {all}"))?;
-        self.work(&format!(
-            "CREATE OR REPLACE TEMP TABLE {KEYS_WITH_NULL} AS SELECT * FROM temp.main.{KEYS} WHERE {some_null}"
-        ))?;
-        let with_null = self.count(KEYS_WITH_NULL)?;
+        let groups = self.keep(KEYS, &all)?;
+        let with_null = self.keep(KEYS_WITH_NULL, &format!("SELECT * FROM temp.main.{KEYS} WHERE {some_null}"))?;
         if with_null > 0 {
             self.work(&format!("DELETE FROM temp.main.{KEYS} WHERE {some_null}"))?;
         }
-        Ok((self.count(KEYS)? + with_null, with_null))
+        Ok((groups, with_null))
     }
 
     /// The stored rows of the target, as a relation.
@@ -406,18 +382,14 @@ impl DynamicTables {
         }
     }
 
-    fn count(&self, table: &str) -> Result<u64> {
-        Ok(counted(&self.session.query(&format!("SELECT count(*) FROM temp.main.{table}"))?, 0))
-    }
-
     /// How many rows came and how many went in a net change.
-    fn weights(&self, change: &str) -> Result<(u64, u64)> {
+    pub(crate) fn weights(&self, change: &str) -> Result<(u64, u64)> {
         let weight = apply::WEIGHT;
-        let rows = self.session.query(&format!(
-            "SELECT coalesce(sum({weight}) FILTER ({weight} > 0), 0), coalesce(-sum({weight}) FILTER ({weight} < 0), 0) \
-             FROM temp.main.{change}"
+        let [came, went] = self.counts(&format!(
+            "SELECT coalesce(sum({weight}) FILTER ({weight} > 0), 0)::BIGINT, \
+             coalesce(-sum({weight}) FILTER ({weight} < 0), 0)::BIGINT FROM temp.main.{change}"
         ))?;
-        Ok((counted(&rows, 0), counted(&rows, 1)))
+        Ok((came, went))
     }
 }
 

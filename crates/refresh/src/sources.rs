@@ -10,7 +10,7 @@ use lake::{Break, SnapshotId, Window, WindowRule};
 use registry::DynamicTable;
 use sql::names::{TableName, quote_identifier};
 
-use crate::pass::is_isolated;
+use crate::course::is_isolated;
 use crate::tables::DynamicTables;
 
 /// The snapshots between which a source is looked at.
@@ -115,6 +115,33 @@ impl DynamicTables {
         Ok(Told::Windows(windows.into_iter().flatten().collect()))
     }
 
+    /// About how many rows the sources have, all together. Asked of the catalog once and kept up by what changes since.
+    pub(crate) fn source_rows(&self, plan: &Plan) -> Result<u64> {
+        let mut known = self.source_rows.borrow_mut();
+        let mut rows = 0;
+        for source in &plan.sources {
+            rows += match known.get(&source.name) {
+                Some(rows) => *rows,
+                None => {
+                    let rows = self.session.row_count(std::slice::from_ref(&source.name))?;
+                    known.insert(source.name.clone(), rows);
+                    rows
+                }
+            };
+        }
+        Ok(rows)
+    }
+
+    /// Keeps the row counts up with what changed.
+    pub(crate) fn follow_source_rows(&self, windows: &[Window]) {
+        let mut known = self.source_rows.borrow_mut();
+        for window in windows {
+            if let Some(rows) = known.get_mut(&window.table) {
+                *rows = (*rows + window.inserted).saturating_sub(window.deleted);
+            }
+        }
+    }
+
     /// Reads what changed into temporary tables.
     pub(crate) fn read_changes(&self, plan: &Plan, spans: &[Span], windows: Vec<Window>) -> Result<SourceChanges> {
         let mut changes = SourceChanges::default();
@@ -136,37 +163,17 @@ impl DynamicTables {
 
     fn read_change(&self, number: usize, window: &Window, columns: &[String]) -> Result<(u64, u64)> {
         let delta = delta_table(number);
-        let change = window.delta_sql(columns, apply::WEIGHT);
-        self.work(&format!("CREATE OR REPLACE TEMP TABLE {delta} AS {change}"))?;
+        let rows = self.keep(&delta, &window.delta_sql(columns, apply::WEIGHT))?;
         let weight = quote_identifier(apply::WEIGHT);
+        let list = apply::column_list(columns);
         for (name, sign) in [("came", ">"), ("went", "<")] {
-            self.work(&format!(
-                "CREATE OR REPLACE TEMP VIEW {} AS SELECT {} FROM temp.main.{delta} WHERE {weight} {sign} 0",
-                view(number, name),
-                apply::column_list(columns),
-            ))?;
+            self.name(&view(number, name), &format!("SELECT {list} FROM temp.main.{delta} WHERE {weight} {sign} 0"))?;
         }
-        let counts = self.session.query(&format!(
-            "SELECT count(*) FILTER ({weight} > 0), count(*) FILTER ({weight} < 0) FROM temp.main.{delta}"
-        ))?;
-        Ok((counted(&counts, 0), counted(&counts, 1)))
-    }
-
-    /// Drops the temporary tables of a refresh, so that their memory and disk are free again.
-    pub(crate) fn forget_temporaries(&self) -> Result<()> {
-        let rows = self.session.query(
-            "SELECT 'VIEW', view_name FROM duckdb_views() WHERE temporary AND starts_with(view_name, '__dt_') \
-             UNION ALL SELECT 'TABLE', table_name FROM duckdb_tables() WHERE temporary AND starts_with(table_name, '__dt_')",
-        )?;
-        let drops = rows.rows.iter().filter_map(|row| match row.as_slice() {
-            [Some(kind), Some(name)] => Some(format!("DROP {kind} IF EXISTS temp.main.{}", quote_identifier(name))),
-            _ => None,
-        });
-        let drops: Vec<String> = drops.collect();
-        if !drops.is_empty() {
-            self.work(&drops.join("; "))?;
+        if window.rule == WindowRule::Insertions {
+            return Ok((rows, 0));
         }
-        Ok(())
+        let [came] = self.counts(&format!("SELECT count(*) FILTER ({weight} > 0) FROM temp.main.{delta}"))?;
+        Ok((came, rows - came))
     }
 }
 
@@ -190,10 +197,4 @@ pub(crate) fn state_of(span: &Span) -> SourceState {
 
 fn view(source: usize, what: &str) -> String {
     format!("__dt_{what}{source}")
-}
-
-/// A number from the first row of a result.
-pub(crate) fn counted(rows: &lake::Rows, column: usize) -> u64 {
-    let value = rows.rows.first().and_then(|row| row.get(column)).and_then(Option::as_deref);
-    value.and_then(|value| value.parse().ok()).unwrap_or(0)
 }

@@ -9,8 +9,8 @@ use scheduler::EffectiveLag;
 use sql::names::{ObjectName, TableName};
 use sql::properties::Scheduler;
 
-use crate::pass::lag;
 use crate::poll::right_until;
+use crate::record::lag;
 use crate::tables::{DynamicTables, unknown};
 
 /// The state of one dynamic table.

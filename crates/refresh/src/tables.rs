@@ -1,6 +1,7 @@
 //! The dynamic tables of one lake: the rooms this crate stands between, and looking tables up.
 
 use std::cell::RefCell;
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -21,6 +22,10 @@ pub struct DynamicTables {
     pub(crate) registry: Registry,
     pub(crate) parser: Parser,
     pub(crate) analyses: RefCell<AnalysisCache>,
+    /// The temporary tables and views of the refresh that is running.
+    pub(crate) temporaries: RefCell<Vec<String>>,
+    /// About how many rows the sources have, so that not every refresh has to ask for it.
+    pub(crate) source_rows: RefCell<HashMap<TableName, u64>>,
     /// The statements of a refresh, kept while it is explained.
     pub(crate) trace: RefCell<Option<Vec<String>>>,
     /// Whether somebody stopped what is running.
@@ -56,6 +61,8 @@ impl DynamicTables {
             registry,
             parser: Parser::new()?,
             analyses: RefCell::default(),
+            temporaries: RefCell::default(),
+            source_rows: RefCell::default(),
             trace: RefCell::default(),
             interrupted: Arc::default(),
         })
@@ -85,14 +92,6 @@ impl DynamicTables {
     /// `QUERY` when the name belongs to another catalog.
     pub fn resolve(&self, name: &ObjectName) -> Result<TableName> {
         name.resolve(self.lake.alias(), self.lake.schema())
-    }
-
-    /// Runs a statement of a refresh: one that works on temporary tables only.
-    pub(crate) fn work(&self, sql: &str) -> Result<u64> {
-        if let Some(trace) = self.trace.borrow_mut().as_mut() {
-            trace.push(sql.to_owned());
-        }
-        self.session.execute(sql)
     }
 
     /// The dynamic table of that name.

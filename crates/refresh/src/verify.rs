@@ -7,10 +7,10 @@ use lake::Watermark;
 use registry::DynamicTable;
 use sql::names::{ObjectName, quote_identifier};
 
-use crate::pass::refresh_graph;
+use crate::course::refresh_graph;
 use crate::prepare::output_columns;
 use crate::report::Verification;
-use crate::sources::{SourceChanges, counted, state_of};
+use crate::sources::{SourceChanges, state_of};
 use crate::tables::{DynamicTables, unknown};
 
 /// How often a comparison begins again because the table was refreshed meanwhile.
@@ -93,17 +93,14 @@ impl DynamicTables {
         let states = SourceChanges { states: spans.iter().map(state_of).collect(), ..SourceChanges::default() };
         let query = plan.whole(&self.renderer(&states), Reading::New)?;
         let columns = output_columns(plan);
-        self.work(&format!("CREATE OR REPLACE TEMP TABLE {EXPECTED} AS {query}"))?;
+        let rows = self.keep(EXPECTED, &query)?;
         let stored = format!(
             "SELECT {} FROM {}",
             apply::column_list(&columns),
             table.definition.name.quoted(self.lake.alias())
         );
         let terms = [(true, format!("SELECT * FROM temp.main.{EXPECTED}")), (false, stored)];
-        self.work(&format!(
-            "CREATE OR REPLACE TEMP TABLE {DIFFERENCE} AS {}",
-            apply::net(&apply::weighted(&terms), &columns)
-        ))?;
+        self.keep(DIFFERENCE, &apply::net(&apply::weighted(&terms), &columns))?;
         let floats: Vec<String> = plan
             .output
             .iter()
@@ -111,11 +108,8 @@ impl DynamicTables {
             .map(|(name, _)| name.clone())
             .collect();
         let float_noise = if floats.is_empty() { 0 } else { self.take_away_float_noise(&columns, &floats)? };
+        let (missing, surplus) = self.weights(DIFFERENCE)?;
         let weight = apply::WEIGHT;
-        let counts = self.session.query(&format!(
-            "SELECT coalesce(sum({weight}) FILTER ({weight} > 0), 0), coalesce(-sum({weight}) FILTER ({weight} < 0), 0), \
-             (SELECT count(*) FROM temp.main.{EXPECTED}) FROM temp.main.{DIFFERENCE}"
-        ))?;
         let sample = self.session.query(&format!(
             "SELECT CASE WHEN {weight} > 0 THEN 'missing' ELSE 'surplus' END AS difference, {} \
              FROM temp.main.{DIFFERENCE} ORDER BY ALL LIMIT {SHOWN}",
@@ -124,9 +118,9 @@ impl DynamicTables {
         Ok(Verification {
             name: table.definition.name.clone(),
             data_version: Some(version),
-            rows: counted(&counts, 2),
-            missing: counted(&counts, 0),
-            surplus: counted(&counts, 1),
+            rows,
+            missing,
+            surplus,
             float_noise,
             sample,
             skipped: None,

@@ -1,0 +1,212 @@
+//! The course of a pass: which tables go to which data version, in which order, and how that goes.
+
+use std::collections::{HashMap, HashSet};
+
+use error::Result;
+use jiff::Timestamp;
+use lake::{Changes, Snapshot, Watermark};
+use registry::{DynamicTable, RefreshState, RefreshTrigger};
+use scheduler::Graph;
+use sql::properties::Scheduler;
+use uuid::Uuid;
+
+use crate::report::{RefreshReport, RefreshRequest};
+use crate::tables::{DynamicTables, unknown};
+
+/// Tables on their way to one data version.
+pub(crate) struct Course {
+    pub tables: Vec<DynamicTable>,
+    pub version: Snapshot,
+    /// What happened in the lake since the oldest data version among the tables.
+    pub changes: Changes,
+    /// Since which snapshot `changes` tells.
+    pub since: i64,
+    /// When `version` was seen to be the newest: what is brought to it is right until then.
+    pub seen_at: Timestamp,
+    pub watermarks: Option<HashMap<String, Watermark>>,
+    /// Tables that failed in this pass, or were not tried since what they read failed.
+    pub failed: HashSet<Uuid>,
+    /// Data versions that moved without a refresh, to be recorded at the end in one statement.
+    pub advances: Vec<registry::Advance>,
+}
+
+/// How the tables of a course are refreshed.
+pub(crate) struct Manner<'a> {
+    pub trigger: RefreshTrigger,
+    pub worker: Option<&'a str>,
+    /// Tables to compute in full whatever would be cheaper.
+    pub full: &'a HashSet<Uuid>,
+}
+
+impl DynamicTables {
+    /// Refreshes tables by hand.
+    ///
+    /// # Errors
+    /// `QUERY` for an unknown name, and what lake or registry say when they cannot be asked. A table that fails is
+    /// reported, not an error.
+    pub fn refresh(&self, request: &RefreshRequest) -> Result<Vec<RefreshReport>> {
+        let tables = self.registry.load_all()?;
+        let mut named = HashSet::new();
+        for name in &request.names {
+            let name = self.resolve(name)?;
+            let table = tables.iter().find(|table| table.definition.name == name).ok_or_else(|| unknown(&name))?;
+            named.insert(table.definition.id);
+        }
+        if request.names.is_empty() {
+            named.extend(tables.iter().map(|table| table.definition.id));
+        }
+        let order = with_upstream(&tables, &named)?;
+        let full = if request.full { named } else { HashSet::new() };
+        let mut course = self.course(tables, &order, &full)?;
+        let manner = Manner { trigger: request.trigger, worker: request.worker.as_deref(), full: &full };
+        let mut reports = Vec::new();
+        self.run(&mut course, &order, &manner, &|| false, &mut |report| reports.push(report))?;
+        Ok(reports)
+    }
+
+    /// Sets a course for the lake's newest snapshot. It is newer than the data versions of the tables in `renewed`,
+    /// which will be published again whatever they hold: one data version has one content.
+    pub(crate) fn course(
+        &self,
+        tables: Vec<DynamicTable>,
+        order: &[Uuid],
+        renewed: &HashSet<Uuid>,
+    ) -> Result<Course> {
+        let mut renewed = tables.iter().filter(|table| renewed.contains(&table.definition.id)).peekable();
+        if renewed.peek().is_some() {
+            let current = self.session.current_snapshot()?.id;
+            if let Some(table) = renewed.find(|table| table.progress.data_version == Some(current)) {
+                self.make_snapshot(table)?;
+            }
+        }
+        let involved = tables.iter().filter(|table| order.contains(&table.definition.id));
+        let since = involved.filter_map(|table| table.progress.data_version).min();
+        let (since, changes) = match since {
+            Some(since) => (since, self.session.changes_since(since)?),
+            None => {
+                let current = self.session.current_snapshot()?;
+                (current.id, Changes { current, oldest: 0, changes: Vec::new() })
+            }
+        };
+        Ok(self.course_with(tables, since, changes))
+    }
+
+    /// Makes a snapshot that changes nothing but the fence of one table.
+    fn make_snapshot(&self, table: &DynamicTable) -> Result<()> {
+        let id = table.definition.id.to_string();
+        self.retried(|| {
+            let Some(mark) = self.session.watermarks()?.into_iter().find(|mark| mark.table_id == id) else {
+                return Ok(());
+            };
+            let moved = Watermark { fence: mark.fence + 1, ..mark.clone() };
+            self.session.publish(&lake::Publication {
+                watermarks: vec![lake::WatermarkMove { expected: Some(mark), new: Some(moved) }],
+                message: format!("before refreshing {}", table.definition.name),
+                ..lake::Publication::default()
+            })?;
+            Ok(())
+        })
+    }
+
+    pub(crate) fn course_with(&self, tables: Vec<DynamicTable>, since: i64, changes: Changes) -> Course {
+        self.analyses.borrow_mut().follow(since, &changes);
+        let version = changes.current;
+        Course {
+            tables,
+            version,
+            changes,
+            since,
+            seen_at: Timestamp::now(),
+            watermarks: None,
+            failed: HashSet::new(),
+            advances: Vec::new(),
+        }
+    }
+
+    /// Refreshes the tables of `order` one after the other. `stop` is asked between two tables.
+    pub(crate) fn run(
+        &self,
+        course: &mut Course,
+        order: &[Uuid],
+        manner: &Manner<'_>,
+        stop: &dyn Fn() -> bool,
+        observe: &mut dyn FnMut(RefreshReport),
+    ) -> Result<()> {
+        for id in order {
+            if stop() {
+                break;
+            }
+            let Some(position) = course.tables.iter().position(|table| table.definition.id == *id) else { continue };
+            let report = self.refresh_table(course, position, manner)?;
+            if !matches!(report.state, RefreshState::Succeeded) {
+                course.failed.insert(*id);
+            }
+            observe(report);
+        }
+        let advances = std::mem::take(&mut course.advances);
+        if !advances.is_empty() {
+            self.registry.advance(&advances)?;
+        }
+        Ok(())
+    }
+
+    /// The table's watermark; those of all tables are read once for the whole course.
+    pub(crate) fn watermark(&self, course: &mut Course, table: &DynamicTable) -> Result<Option<Watermark>> {
+        let watermarks = match &course.watermarks {
+            Some(known) => known,
+            None => {
+                let read = self.session.watermarks()?;
+                course.watermarks.insert(read.into_iter().map(|mark| (mark.table_id.clone(), mark)).collect())
+            }
+        };
+        Ok(watermarks.get(&table.definition.id.to_string()).cloned())
+    }
+}
+
+/// The named tables and every dynamic table they read, directly or not, upstream first.
+pub(crate) fn with_upstream(tables: &[DynamicTable], named: &HashSet<Uuid>) -> Result<Vec<Uuid>> {
+    let graph = refresh_graph(tables)?;
+    let mut wanted = named.clone();
+    wanted.extend(graph.all_upstream(named));
+    Ok(graph.sorted(&wanted))
+}
+
+/// Whether other tables read this one as if it were a plain table: `SCHEDULER = DISABLE`. It is never refreshed on their
+/// account, and what it holds at a snapshot is what they read at that data version.
+pub(crate) fn is_isolated(table: &DynamicTable) -> bool {
+    table.definition.properties.scheduler == Scheduler::Disable
+}
+
+/// Who has to be refreshed before whom among the dynamic tables.
+///
+/// # Errors
+/// `DEPENDENCY` with the path when they read each other in a circle.
+pub(crate) fn refresh_graph(tables: &[DynamicTable]) -> Result<Graph<Uuid>> {
+    let isolated: HashSet<Uuid> =
+        tables.iter().filter(|table| is_isolated(table)).map(|table| table.definition.id).collect();
+    graph_without(tables, &isolated)
+}
+
+/// Who reads whom among the dynamic tables.
+///
+/// # Errors
+/// As [`refresh_graph`].
+pub(crate) fn graph(tables: &[DynamicTable]) -> Result<Graph<Uuid>> {
+    graph_without(tables, &HashSet::new())
+}
+
+fn graph_without(tables: &[DynamicTable], isolated: &HashSet<Uuid>) -> Result<Graph<Uuid>> {
+    let reads = |table: &DynamicTable| -> (Uuid, Vec<Uuid>) {
+        (
+            table.definition.id,
+            table.sources.iter().filter_map(|source| source.upstream).filter(|id| !isolated.contains(id)).collect(),
+        )
+    };
+    Graph::new(tables.iter().map(reads)).map_err(|cycle| {
+        let name = |id: Uuid| {
+            let table = tables.iter().find(|table| table.definition.id == id);
+            table.map_or_else(|| id.to_string(), |table| table.definition.name.to_string())
+        };
+        cycle.map(name).into()
+    })
+}

@@ -1,0 +1,215 @@
+//! Deciding how a table is refreshed, and computing its change that way.
+
+use std::cell::Cell;
+use std::rc::Rc;
+
+use error::Result;
+use lake::Watermark;
+use registry::{DynamicTable, RefreshAction};
+use sql::names::TableName;
+
+use crate::analysis::Analysis;
+use crate::choose::{Chosen, Figures, choose, too_many_groups};
+use crate::course::Course;
+use crate::news::foreign_write;
+use crate::prepare::{Attempt, Prepared, Steps, Target};
+use crate::recover::Agreement;
+use crate::sources::{SourceChanges, Told, state_of};
+use crate::tables::DynamicTables;
+
+/// What is known of a table before its change is computed.
+pub(crate) struct Situation {
+    pub analysis: Rc<Analysis>,
+    pub fingerprint: String,
+    pub target: Option<Stored>,
+    /// Why its content cannot be continued.
+    pub start_over: Option<String>,
+}
+
+/// The lake's table that holds the result.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Stored {
+    pub id: i64,
+    pub rows: u64,
+    pub bytes: Option<u64>,
+    /// It has the columns that the query gives.
+    pub has_shape: bool,
+}
+
+/// A computed change with how it came about.
+pub(crate) struct Outcome {
+    pub chosen: Chosen,
+    pub figures: Figures,
+    /// `None`: the change of the sources does not change the result.
+    pub prepared: Option<Prepared>,
+}
+
+impl DynamicTables {
+    pub(crate) fn situation(
+        &self,
+        course: &Course,
+        table: &DynamicTable,
+        watermark: Option<&Watermark>,
+        agreement: &Agreement,
+    ) -> Result<Situation> {
+        let analysis = self.analyse(&table.definition)?;
+        let fingerprint = analysis.fingerprint(&course.tables);
+        if *agreement == Agreement::Agree
+            && let Some(watermark) = watermark.filter(|mark| mark.fingerprint == fingerprint)
+            && let Some(target) = undisturbed(course, table, watermark)
+        {
+            return Ok(Situation { analysis, fingerprint, target: Some(target), start_over: None });
+        }
+        let found = self.session.table(&table.definition.name, None)?;
+        let target = found.map(|found| Stored {
+            id: found.id,
+            rows: found.rows,
+            bytes: Some(found.bytes),
+            has_shape: has_columns(&found, &analysis.plan.output),
+        });
+        let start_over = match (watermark, target) {
+            _ if table.progress.data_version.is_none() && watermark.is_none() => Some("first refresh".to_owned()),
+            (_, None) => Some("the table was dropped from the lake".to_owned()),
+            (None, _) => Some("the lake has lost the table's watermark".to_owned()),
+            (Some(_), Some(found)) if table.progress.target_table_id.is_some_and(|id| id != found.id) => {
+                Some("somebody else dropped and created the table again".to_owned())
+            }
+            (Some(watermark), _) if watermark.fingerprint != fingerprint => {
+                Some("the query, or the shape of what it reads, has changed".to_owned())
+            }
+            (Some(watermark), _) => match agreement {
+                Agreement::Unknown(reason) => Some(reason.clone()),
+                Agreement::Agree => self.foreign_content(course, table, watermark)?,
+            },
+        };
+        Ok(Situation { analysis, fingerprint, target, start_over })
+    }
+
+    /// Whether the table holds rows that are not ours, and since when.
+    fn foreign_content(
+        &self,
+        course: &Course,
+        table: &DynamicTable,
+        watermark: &Watermark,
+    ) -> Result<Option<String>> {
+        let found = match foreign_write(&course.changes, watermark.data_version, table) {
+            None if watermark.data_version < course.since => {
+                self.foreign_write_since(watermark.data_version, table)?
+            }
+            found => found,
+        };
+        let ours = found.is_some() && self.holds_what_was_published(table, course.version.id)?;
+        Ok(found.filter(|_| !ours))
+    }
+
+    /// Chooses the way and computes the change.
+    pub(crate) fn compute(
+        &self,
+        course: &Course,
+        table: &DynamicTable,
+        situation: &Situation,
+        full: bool,
+        steps: &mut Steps,
+    ) -> Result<Outcome> {
+        let plan = &situation.analysis.plan;
+        let version = course.version.id;
+        let from = if situation.start_over.is_some() { None } else { table.progress.data_version };
+        let spans = self.spans(plan, from, version, &course.tables)?;
+        let mut figures = Figures { target_rows: situation.target.map(|target| target.rows), ..Figures::default() };
+        figures.source_rows = self.source_rows(plan)?;
+        let unchanged_states =
+            SourceChanges { states: spans.iter().map(state_of).collect(), ..SourceChanges::default() };
+        let stored = Target {
+            table: &table.definition.name,
+            // Nobody else wrote to it, so what was published stands unchanged; the snapshot that published it may be gone.
+            snapshot: from.and(table.progress.snapshot).map(|published| published.max(version)),
+            rows: situation.target.map_or(0, |target| target.rows),
+        };
+        let full_outcome =
+            |chosen: Chosen, target: &Target<'_>, figures: Figures, steps: &mut Steps| -> Result<Outcome> {
+                let prepared = self.prepare_full(plan, &unchanged_states, target, steps)?;
+                Ok(Outcome { chosen, figures, prepared: Some(prepared) })
+            };
+        if let Some(reason) = &situation.start_over {
+            let same_shape = situation.target.is_some_and(|target| target.has_shape);
+            // Rows of a table that keeps its shape are compared as they stand, so that only what differs is written.
+            let target = Target { snapshot: if same_shape { Some(version) } else { None }, ..stored };
+            let target =
+                Target { snapshot: target.snapshot.and(self.exists_at(&table.definition.name, version)?), ..target };
+            let chosen = Chosen { action: RefreshAction::Reinitialize, reason: reason.clone() };
+            return full_outcome(chosen, &target, figures, steps);
+        }
+        let by_query = plan.reasons.first().map(|reason| reason.text.clone());
+        if full || by_query.is_some() {
+            let reason = if full { "asked for".to_owned() } else { by_query.unwrap_or_default() };
+            return full_outcome(Chosen { action: RefreshAction::Full, reason }, &stored, figures, steps);
+        }
+        let windows = match self.windows(&spans)? {
+            Told::Windows(windows) => windows,
+            Told::Broken(reason) => {
+                let chosen = Chosen { action: RefreshAction::Reinitialize, reason };
+                return full_outcome(chosen, &stored, figures, steps);
+            }
+        };
+        if windows.iter().all(lake::Window::is_unchanged) {
+            let chosen = Chosen { action: RefreshAction::NoData, reason: "no source has changed".to_owned() };
+            return Ok(Outcome { chosen, figures, prepared: None });
+        }
+        figures.changed_rows = windows.iter().map(|window| window.inserted + window.deleted).sum();
+        self.follow_source_rows(&windows);
+        let properties = &table.definition.properties;
+        let mut chosen = choose(properties, &figures);
+        steps.end("decide");
+        if chosen.action == RefreshAction::Full {
+            return full_outcome(chosen, &stored, figures, steps);
+        }
+        let changes = self.read_changes(plan, &spans, windows)?;
+        steps.end("read changes");
+        figures.changed_rows = changes.came + changes.went;
+        if figures.changed_rows == 0 {
+            chosen.action = RefreshAction::NoData;
+            "what changed in the sources is nothing that the query looks at".clone_into(&mut chosen.reason);
+            return Ok(Outcome { chosen, figures, prepared: None });
+        }
+        chosen = Chosen { action: chosen.action, ..choose(properties, &figures) };
+        let affected = Cell::new(None);
+        let too_many = |groups| {
+            affected.set(Some(groups));
+            let figures = Figures { affected_groups: Some(groups), ..figures.clone() };
+            too_many_groups(properties, &figures).map(|chosen| chosen.reason)
+        };
+        let attempt = self.prepare_incremental(plan, &changes, &stored, &too_many, steps)?;
+        figures.affected_groups = affected.get();
+        match attempt {
+            Attempt::Prepared(prepared) => {
+                chosen.reason = format!("{}: {}", prepared.how, chosen.reason);
+                Ok(Outcome { chosen, figures, prepared: Some(prepared) })
+            }
+            Attempt::Full(reason) => {
+                full_outcome(Chosen { action: RefreshAction::Full, reason }, &stored, figures, steps)
+            }
+        }
+    }
+
+    fn exists_at(&self, table: &TableName, version: i64) -> Result<Option<i64>> {
+        Ok(self.session.table(table, Some(version))?.map(|_| version))
+    }
+}
+
+/// What the registry knows of the stored table, where nothing happened to it since its data version but its own
+/// refresh.
+fn undisturbed(course: &Course, table: &DynamicTable, watermark: &Watermark) -> Option<Stored> {
+    let seen = watermark.data_version >= course.since;
+    if !seen || foreign_write(&course.changes, watermark.data_version, table).is_some() {
+        return None;
+    }
+    let progress = &table.progress;
+    Some(Stored { id: progress.target_table_id?, rows: progress.rows?, bytes: progress.bytes, has_shape: true })
+}
+
+fn has_columns(table: &lake::Table, output: &[(String, String)]) -> bool {
+    table.columns.len() == output.len()
+        && table.columns.iter().zip(output).all(|(column, (name, data_type))| {
+            column.name == *name && column.data_type.eq_ignore_ascii_case(data_type)
+        })
+}

@@ -1,0 +1,301 @@
+//! Ending a refresh: publishing what it computed, moving the data version, or noting the failure, and telling the
+//! registry.
+
+use std::time::{Duration, Instant};
+
+use error::{Error, Result};
+use jiff::Timestamp;
+use lake::Watermark;
+use registry::{
+    Alteration, Definition, DynamicTable, FinishedRefresh, LastRefresh, Progress, ProgressChange, Refresh,
+    RefreshAction, RefreshState, RefreshTrigger, Source,
+};
+use sql::properties::TargetLag;
+use uuid::Uuid;
+
+use crate::course::{Course, Manner};
+use crate::decide::{Outcome, Situation};
+use crate::prepare::{Prepared, Steps};
+use crate::publish::{Mark, create_table};
+use crate::report::RefreshReport;
+use crate::tables::DynamicTables;
+
+/// The pause after the first failure that may pass, and the longest one.
+const FIRST_PAUSE: Duration = Duration::from_secs(1);
+const LONGEST_PAUSE: Duration = Duration::from_secs(300);
+
+/// The bounds of the pause after a failure that will not pass by itself.
+const SHORTEST_TURN: Duration = Duration::from_secs(10);
+const LONGEST_TURN: Duration = Duration::from_secs(3_600);
+
+/// The weight of the newest refresh in the mean duration.
+const NEWEST_WEIGHT: f64 = 0.3;
+
+impl DynamicTables {
+    /// Only the data version moves. Written to the history when a person asked for it.
+    pub(crate) fn no_data(
+        &self,
+        course: &mut Course,
+        position: usize,
+        mut refresh: Refresh,
+        manner: &Manner<'_>,
+        started: Instant,
+        lag_before: Option<Duration>,
+    ) -> Result<RefreshReport> {
+        let version = course.version;
+        let table = &mut course.tables[position];
+        let reason = "no source has changed".to_owned();
+        if table.progress.data_version != Some(version.id) {
+            course.advances.push(registry::Advance {
+                table: table.definition.id,
+                refresh_id: table.progress.refresh_id.clone(),
+                data_version: version.id,
+                data_timestamp: version.time,
+            });
+        }
+        table.progress.data_version = Some(version.id);
+        table.progress.data_timestamp = Some(version.time);
+        if manner.trigger == RefreshTrigger::Manual {
+            refresh.state = RefreshState::Succeeded;
+            refresh.action = Some(RefreshAction::NoData);
+            refresh.reason = Some(reason.clone());
+            refresh.completed_at = Some(Timestamp::now());
+            refresh.data_version = Some(version.id);
+            refresh.data_timestamp = Some(version.time);
+            refresh.lag_after_seconds = Some(0.0);
+            refresh.duration_ms = Some(millis(started.elapsed()));
+            self.registry.begin_refreshes(std::slice::from_ref(&refresh))?;
+            self.registry.finish_refreshes(&[FinishedRefresh { refresh, progress: None, sources: None }])?;
+        }
+        Ok(RefreshReport {
+            action: Some(RefreshAction::NoData),
+            data_version: Some(version.id),
+            data_timestamp: Some(version.time),
+            duration: started.elapsed(),
+            lag_before,
+            lag: Some(Duration::ZERO),
+            ..empty_report(&course.tables[position], RefreshState::Succeeded, reason)
+        })
+    }
+
+    #[expect(clippy::too_many_arguments, reason = "the parts of one refresh, each made by a step of its own")]
+    pub(crate) fn publish_outcome(
+        &self,
+        course: &mut Course,
+        table: &mut DynamicTable,
+        refresh: &mut Refresh,
+        watermark: Option<&Watermark>,
+        situation: &Situation,
+        outcome: Outcome,
+        steps: &mut Steps,
+    ) -> Result<RefreshReport> {
+        let Outcome { chosen, figures, prepared } = outcome;
+        let version = course.version;
+        let definition = &table.definition;
+        let before = table.progress.clone();
+        let mut after = Progress {
+            data_version: Some(version.id),
+            data_timestamp: Some(version.time),
+            consecutive_failures: 0,
+            retry_at: None,
+            ..before.clone()
+        };
+        let (mut inserted, mut deleted, mut read) = (0, 0, figures.changed_rows);
+        // A full refresh that found no difference has nothing to publish either, unless the watermark must move.
+        let nothing = |prepared: &Prepared| prepared.rows_inserted == 0 && prepared.rows_deleted == 0;
+        let prepared = prepared.filter(|prepared| situation.start_over.is_some() || !nothing(prepared));
+        if let Some(prepared) = &prepared {
+            (inserted, deleted, read) = (prepared.rows_inserted, prepared.rows_deleted, prepared.rows_read);
+            let output = &situation.analysis.plan.output;
+            let statements = match &situation.target {
+                Some(target) if target.has_shape => Vec::new(),
+                found => create_table(self.lake.alias(), table, output, found.is_some()),
+            };
+            let reshaped = !statements.is_empty();
+            let mark = Mark {
+                refresh: refresh.id,
+                version,
+                fingerprint: &situation.fingerprint,
+                message: format!("refresh {}: {}", definition.name, chosen.action.as_str()),
+            };
+            let (snapshot, moved) = self.publish(table, watermark, prepared, statements, &mark)?;
+            steps.end("publish");
+            after.snapshot = Some(snapshot.id);
+            after.refresh_id = Some(moved.refresh_id.clone());
+            after.fence = moved.fence;
+            if let Some(watermarks) = &mut course.watermarks {
+                watermarks.insert(moved.table_id.clone(), moved);
+            }
+            if reshaped || after.target_table_id.is_none() {
+                after.target_table_id = self.session.table(&definition.name, None)?.map(|known| known.id);
+            }
+            let rows = situation.target.map_or(0, |target| target.rows);
+            after.rows = Some((rows + inserted).saturating_sub(deleted));
+        }
+        after.bytes = situation.target.and_then(|target| target.bytes).or(after.bytes);
+        let now = Timestamp::now();
+        let duration = now.duration_since(refresh.started_at).unsigned_abs();
+        after.mean_refresh_seconds = Some(match before.mean_refresh_seconds {
+            Some(mean) => mean + NEWEST_WEIGHT * (duration.as_secs_f64() - mean),
+            None => duration.as_secs_f64(),
+        });
+        after.last_refresh = Some(LastRefresh {
+            state: RefreshState::Succeeded,
+            action: Some(chosen.action),
+            at: now,
+            duration_ms: Some(millis(duration)),
+            error: None,
+        });
+        let lag_after = lag(now, Some(course.seen_at.max(version.time)));
+        refresh.state = RefreshState::Succeeded;
+        refresh.completed_at = Some(now);
+        refresh.action = Some(chosen.action);
+        refresh.reason = Some(chosen.reason.clone());
+        refresh.data_version = after.data_version;
+        refresh.data_timestamp = after.data_timestamp;
+        refresh.snapshot = prepared.as_ref().and(after.snapshot);
+        refresh.rows_inserted = Some(inserted);
+        refresh.rows_deleted = Some(deleted);
+        refresh.rows_read = Some(read);
+        refresh.duration_ms = Some(millis(duration));
+        refresh.lag_after_seconds = lag_after.map(|lag| lag.as_secs_f64());
+        refresh.choice = Some(figures.to_json(definition.properties.cardinality_threshold));
+        // What it reads is looked up again only when its shape, or that of a source, may have changed.
+        let sources = match &situation.start_over {
+            Some(_) => Some(self.registered_sources(&situation.analysis.plan, &course.tables)?),
+            None => None,
+        };
+        self.registry.finish_refreshes(&[FinishedRefresh {
+            refresh: refresh.clone(),
+            progress: Some(ProgressChange { before, after: after.clone() }),
+            sources: sources.clone(),
+        }])?;
+        if definition.columns != situation.analysis.plan.output {
+            self.follow_shape(table, &situation.analysis.plan, sources.clone())?;
+        }
+        steps.end("record");
+        table.progress = after;
+        if let Some(sources) = sources {
+            table.sources = sources;
+        }
+        Ok(RefreshReport {
+            action: Some(chosen.action),
+            rows_read: read,
+            rows_inserted: inserted,
+            rows_deleted: deleted,
+            data_version: table.progress.data_version,
+            data_timestamp: table.progress.data_timestamp,
+            lag: lag_after,
+            ..empty_report(table, RefreshState::Succeeded, chosen.reason)
+        })
+    }
+
+    /// Registers the columns that the query gives since the shape of its sources changed.
+    fn follow_shape(
+        &self,
+        table: &DynamicTable,
+        plan: &incremental::Plan,
+        sources: Option<Vec<Source>>,
+    ) -> Result<()> {
+        let definition = Definition { columns: plan.output.clone(), ..table.definition.clone() };
+        let sources = sources.unwrap_or_else(|| table.sources.clone());
+        self.registry.alter(&[Alteration { definition, sources, progress: None }])
+    }
+
+    #[expect(clippy::too_many_arguments, reason = "what is known of a refresh when it fails")]
+    pub(crate) fn failed(
+        &self,
+        table: &mut DynamicTable,
+        mut refresh: Refresh,
+        error: Error,
+        state: RefreshState,
+        started: Instant,
+        lag_before: Option<Duration>,
+        manner: &Manner<'_>,
+    ) -> Result<RefreshReport> {
+        let now = Timestamp::now();
+        refresh.state = state;
+        refresh.completed_at = Some(now);
+        refresh.error_code = Some(error.code());
+        refresh.error_message = Some(error.message().to_owned());
+        refresh.duration_ms = Some(millis(started.elapsed()));
+        let before = table.progress.clone();
+        let mut after = before.clone();
+        if state == RefreshState::Failed && manner.trigger == RefreshTrigger::Scheduled {
+            after.consecutive_failures += 1;
+            after.retry_at = now.checked_add(pause_after(&error, after.consecutive_failures, table)).ok();
+        }
+        after.last_refresh = Some(LastRefresh {
+            state,
+            action: None,
+            at: now,
+            duration_ms: refresh.duration_ms,
+            error: Some(error.message().to_owned()),
+        });
+        let finished = FinishedRefresh {
+            refresh,
+            progress: Some(ProgressChange { before, after: after.clone() }),
+            sources: None,
+        };
+        // The refresh's own error is what matters; that the registry could not be told is worth a line.
+        if let Err(registry_error) = self.registry.finish_refreshes(&[finished]) {
+            tracing::warn!(table = %table.definition.name, error = %registry_error, "could not record a failed refresh");
+        } else {
+            table.progress = after;
+        }
+        Ok(RefreshReport {
+            duration: started.elapsed(),
+            data_version: table.progress.data_version,
+            data_timestamp: table.progress.data_timestamp,
+            lag_before,
+            lag: lag(now, table.progress.data_timestamp),
+            retry_at: table.progress.retry_at,
+            error: Some(error),
+            ..empty_report(table, state, String::new())
+        })
+    }
+}
+
+/// How long a table that failed waits for its next scheduled refresh. What may pass is tried again soon, then less and
+/// less often, at moments that differ from table to table; what will not, at its next turn.
+fn pause_after(error: &Error, failures: u32, table: &DynamicTable) -> Duration {
+    if error.is_transient() {
+        let pause = FIRST_PAUSE.saturating_mul(2_u32.saturating_pow(failures.saturating_sub(1))).min(LONGEST_PAUSE);
+        let random = f64::from(Uuid::now_v7().as_bytes()[15]) / 255.0;
+        return pause.mul_f64(0.5 + random / 2.0);
+    }
+    match table.definition.properties.target_lag {
+        Some(TargetLag::Duration(lag)) => lag.clamp(SHORTEST_TURN, LONGEST_TURN),
+        _ => SHORTEST_TURN,
+    }
+}
+
+fn empty_report(table: &DynamicTable, state: RefreshState, reason: String) -> RefreshReport {
+    RefreshReport {
+        name: table.definition.name.clone(),
+        state,
+        action: None,
+        reason,
+        rows_read: 0,
+        rows_inserted: 0,
+        rows_deleted: 0,
+        duration: Duration::ZERO,
+        data_version: None,
+        data_timestamp: None,
+        lag_before: None,
+        lag: None,
+        target_lag: table.definition.properties.target_lag,
+        retry_at: None,
+        steps: Vec::new(),
+        error: None,
+    }
+}
+
+/// How far `then` lies back; a clock that was set back makes it nothing, not negative.
+pub(crate) fn lag(now: Timestamp, then: Option<Timestamp>) -> Option<Duration> {
+    then.map(|then| Duration::try_from(now.duration_since(then)).unwrap_or(Duration::ZERO))
+}
+
+pub(crate) fn millis(duration: Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
+}
