@@ -23,7 +23,8 @@ Examples:
 
   Say what result you want and how old it may be:
     dynamic-tables sql -c \"CREATE DYNAMIC TABLE daily TARGET_LAG = '5 minutes' AS
-                          SELECT day, count(*) AS orders, sum(amount) AS amount FROM orders GROUP BY day\"
+        SELECT day, count(*) AS orders, sum(amount) AS amount
+        FROM orders GROUP BY day\"
 
   Keep it fresh, by hand or by a worker:
     dynamic-tables refresh daily
@@ -34,8 +35,11 @@ Examples:
     dynamic-tables history daily
     dynamic-tables explain daily
 
-Exit codes: 0 done; 1 the input is wrong (statement, name, option); 2 the system failed (lake, registry, disk, memory);
-130 cancelled with Ctrl-C.";
+Exit codes:
+  0    done
+  1    the input is wrong (statement, name, option)
+  2    the system failed (lake, registry, disk, memory)
+  130  cancelled with Ctrl-C";
 
 /// Keeps the results of queries over a DuckLake fresh.
 ///
@@ -372,13 +376,15 @@ pub struct SqlArgs {
 /// Arguments of `worker`.
 #[derive(Debug, Args)]
 #[command(after_help = "\
-The worker looks every poll interval what is due, refreshes it in dependency order, and logs one line per refresh.
-SIGTERM or Ctrl-C lets the refresh that runs finish within the grace period; a second signal ends it at once.
+The worker looks at least every poll interval what is due, refreshes it in dependency order, and logs one
+line per refresh. SIGTERM or Ctrl-C lets the refresh that runs finish within the grace period; a second
+signal ends it at once.
 
 Examples:
   dynamic-tables worker
-  dynamic-tables worker --pg-url postgresql://localhost:5432/metadata --duckdb-path /data/lake.ducklake \\
-      --poll-interval 30 --duckdb-settings \"threads=8;memory_limit='12GB'\"
+  dynamic-tables worker --pg-url postgresql://localhost:5432/metadata \\
+      --duckdb-path /data/lake.ducklake --poll-interval 30 \\
+      --duckdb-settings \"threads=8;memory_limit='12GB'\"
   DYNAMIC_TABLES_LOG_LEVEL=DEBUG dynamic-tables worker --log-format json")]
 pub struct WorkerArgs {
     /// Settings of the worker.
@@ -445,8 +451,8 @@ pub struct InstallArgs {
 /// Arguments of `demo`.
 #[derive(Debug, Args)]
 #[command(after_help = "\
-The demo makes a lake of its own from the flights of 2013 and leaves it there to look around. The definitions of its
-dynamic tables are examples/flights/dynamic_tables.sql. Ends with exit code 2 if a dynamic table differs from its query.
+The demo makes a lake of its own from the flights of 2013 and leaves it there to look around. Its dynamic
+tables are those of examples/flights/dynamic_tables.sql. Ends with exit code 2 if one differs from its query.
 
 Examples:
   dynamic-tables demo
@@ -460,7 +466,7 @@ pub struct DemoArgs {
     #[arg(long, value_name = "DIR", default_value = "demo-lake")]
     pub keep: PathBuf,
     /// How many days arrive
-    #[arg(long, value_name = "N", default_value_t = 3, value_parser = clap::value_parser!(u32).range(1..))]
+    #[arg(long, value_name = "N", default_value_t = 2, value_parser = clap::value_parser!(u32).range(1..))]
     pub days: u32,
 }
 

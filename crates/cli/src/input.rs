@@ -20,9 +20,13 @@ impl Input {
         parse_statements(&self.text).map_err(|error| self.locate(error))
     }
 
-    /// The error with the name of the text in which it happened.
+    /// The error with the name of the text in which it happened. A place in another text, such as the query of a
+    /// stored definition, is none in this one.
     pub fn locate(&self, error: Error) -> Error {
-        error.with_context("file", self.name.clone())
+        match error.span() {
+            Some(span) if span.text != self.text => error,
+            _ => error.with_context("file", self.name.clone()),
+        }
     }
 }
 

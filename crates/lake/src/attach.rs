@@ -122,8 +122,32 @@ impl Lake {
         &self.shared.data_path
     }
 
-    /// A connection of its own on the same instance.
+    /// A connection of its own on the same instance, for a user's statements: what they create without naming a place
+    /// goes into the lake.
     pub fn session(&self) -> Result<Session> {
+        let place = self.place();
+        let session = self.connect(&format!("USE {place}"));
+        session.map_err(|failure| match failure.code() {
+            Code::Query => {
+                Error::new(Code::Configuration, format!("the lake has no schema {:?}", self.shared.schema))
+                    .with_hint(format!("Create it with CREATE SCHEMA {place}, or name another one with --schema."))
+            }
+            _ => failure,
+        })
+    }
+
+    /// A connection of its own on the same instance, for many small statements that name the place of what they create.
+    /// Names without one are found in the lake as well, but functions and operators are looked for in the engine
+    /// first: with the lake first, every statement costs a look at the lake's newest snapshot, though it be `SELECT 1`.
+    pub fn work_session(&self) -> Result<Session> {
+        self.connect(&format!("SET search_path = {}", quote_literal(&format!("system.main,{}", self.place()))))
+    }
+
+    fn place(&self) -> String {
+        format!("{}.{}", quote_identifier(&self.shared.alias), quote_identifier(&self.shared.schema))
+    }
+
+    fn connect(&self, path: &str) -> Result<Session> {
         let shared = &self.shared;
         let connection = {
             let instance = shared.connection.lock().unwrap_or_else(PoisonError::into_inner);
@@ -132,12 +156,7 @@ impl Lake {
         for statement in &shared.per_session {
             run(&connection, statement)?;
         }
-        let place = format!("{}.{}", quote_identifier(&shared.alias), quote_identifier(&shared.schema));
-        run(&connection, &format!("USE {place}")).map_err(|failure| match failure.code() {
-            Code::Query => Error::new(Code::Configuration, format!("the lake has no schema {:?}", shared.schema))
-                .with_hint(format!("Create it with CREATE SCHEMA {place}, or name another one with --schema.")),
-            _ => failure,
-        })?;
+        run(&connection, path)?;
         Ok(Session { connection, lake: Arc::clone(shared) })
     }
 }

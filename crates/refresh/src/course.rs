@@ -143,6 +143,12 @@ impl DynamicTables {
             }
             observe(report);
         }
+        self.record_advances(course)
+    }
+
+    /// Writes down the data versions that moved without a refresh. Before a table is refreshed that reads others: what
+    /// it says it was built from must be known, even if the process dies right after it was published.
+    pub(crate) fn record_advances(&self, course: &mut Course) -> Result<()> {
         let advances = std::mem::take(&mut course.advances);
         if !advances.is_empty() {
             self.registry.advance(&advances)?;

@@ -116,7 +116,7 @@ impl DynamicTables {
         let from = if situation.start_over.is_some() { None } else { table.progress.data_version };
         let spans = self.spans(plan, from, version, &course.tables)?;
         let mut figures = Figures { target_rows: situation.target.map(|target| target.rows), ..Figures::default() };
-        figures.source_rows = self.source_rows(plan)?;
+        figures.source_rows = self.source_rows(plan, course.version.id)?;
         let unchanged_states =
             SourceChanges { states: spans.iter().map(state_of).collect(), ..SourceChanges::default() };
         let stored = Target {

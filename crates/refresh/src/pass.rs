@@ -56,6 +56,9 @@ impl DynamicTables {
                 return self.failed(&mut table, refresh, error, RefreshState::Failed, started, lag_before, manner);
             }
         }
+        if table.sources.iter().any(|source| source.upstream.is_some()) {
+            self.record_advances(course)?;
+        }
         self.registry.begin_refreshes(std::slice::from_ref(&refresh))?;
         let mut steps = Steps::start();
         let result = self.compute_and_publish(course, &mut table, &mut refresh, full, &mut steps);

@@ -115,16 +115,17 @@ impl DynamicTables {
         Ok(Told::Windows(windows.into_iter().flatten().collect()))
     }
 
-    /// About how many rows the sources have, all together. Asked of the catalog once and kept up by what changes since.
-    pub(crate) fn source_rows(&self, plan: &Plan) -> Result<u64> {
+    /// About how many rows the sources have at the newest snapshot, `version`. Asked of the catalog once and kept up by
+    /// what changes since.
+    pub(crate) fn source_rows(&self, plan: &Plan, version: SnapshotId) -> Result<u64> {
         let mut known = self.source_rows.borrow_mut();
         let mut rows = 0;
         for source in &plan.sources {
             rows += match known.get(&source.name) {
-                Some(rows) => *rows,
+                Some((rows, _)) => *rows,
                 None => {
                     let rows = self.session.row_count(std::slice::from_ref(&source.name))?;
-                    known.insert(source.name.clone(), rows);
+                    known.insert(source.name.clone(), (rows, version));
                     rows
                 }
             };
@@ -132,12 +133,16 @@ impl DynamicTables {
         Ok(rows)
     }
 
-    /// Keeps the row counts up with what changed.
+    /// Keeps the row counts up with what changed. A count that lies within a window is asked for again next time.
     pub(crate) fn follow_source_rows(&self, windows: &[Window]) {
         let mut known = self.source_rows.borrow_mut();
         for window in windows {
-            if let Some(rows) = known.get_mut(&window.table) {
+            let Some((rows, at)) = known.get_mut(&window.table).filter(|(_, at)| *at < window.to) else { continue };
+            if window.from == *at {
                 *rows = (*rows + window.inserted).saturating_sub(window.deleted);
+                *at = window.to;
+            } else {
+                known.remove(&window.table);
             }
         }
     }

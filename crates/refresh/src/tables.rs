@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use error::{Code, Error, Result};
-use lake::{InterruptHandle, Lake, Session};
+use lake::{InterruptHandle, Lake, Session, SnapshotId};
 use registry::{DynamicTable, Registry};
 use sql::names::{ObjectName, TableName};
 use sql::query::Parser;
@@ -18,14 +18,17 @@ use crate::analysis::AnalysisCache;
 /// Not `Sync`: open one per thread.
 pub struct DynamicTables {
     pub(crate) lake: Lake,
+    /// The connection of this crate's own statements.
     pub(crate) session: Session,
+    /// The connection of the user's statements.
+    users: Session,
     pub(crate) registry: Registry,
     pub(crate) parser: Parser,
     pub(crate) analyses: RefCell<AnalysisCache>,
     /// The temporary tables and views of the refresh that is running.
     pub(crate) temporaries: RefCell<Vec<String>>,
-    /// About how many rows the sources have, so that not every refresh has to ask for it.
-    pub(crate) source_rows: RefCell<HashMap<TableName, u64>>,
+    /// About how many rows the sources had at a snapshot, so that not every refresh has to ask for it.
+    pub(crate) source_rows: RefCell<HashMap<TableName, (u64, SnapshotId)>>,
     /// The statements of a refresh, kept while it is explained.
     pub(crate) trace: RefCell<Option<Vec<String>>>,
     /// Whether somebody stopped what is running.
@@ -35,7 +38,7 @@ pub struct DynamicTables {
 /// Stops the statement that is running in the lake, from any thread: Ctrl-C, SIGTERM, a time limit.
 #[derive(Clone)]
 pub struct Interrupter {
-    handle: InterruptHandle,
+    handles: [InterruptHandle; 2],
     interrupted: Arc<AtomicBool>,
 }
 
@@ -44,7 +47,7 @@ impl Interrupter {
     /// what has to stop for sure is interrupted again until it has.
     pub fn interrupt(&self) {
         self.interrupted.store(true, Ordering::SeqCst);
-        self.handle.interrupt();
+        self.handles.iter().for_each(InterruptHandle::interrupt);
     }
 }
 
@@ -54,10 +57,12 @@ impl DynamicTables {
     /// # Errors
     /// What the lake says when it gives no session, `INTERNAL` when the parser cannot be opened.
     pub fn open(lake: Lake, registry: Registry) -> Result<Self> {
-        let session = lake.session()?;
+        let users = lake.session()?;
+        let session = lake.work_session()?;
         Ok(Self {
             lake,
             session,
+            users,
             registry,
             parser: Parser::new()?,
             analyses: RefCell::default(),
@@ -68,10 +73,11 @@ impl DynamicTables {
         })
     }
 
-    /// The connection to the lake, for plain DuckDB statements.
+    /// The connection to the lake for a user's plain DuckDB statements; refreshes have another one.
     #[must_use]
+    #[expect(clippy::misnamed_getters, reason = "to the caller it is the session; ours is nobody else's business")]
     pub const fn session(&self) -> &Session {
-        &self.session
+        &self.users
     }
 
     /// The registry.
@@ -83,7 +89,8 @@ impl DynamicTables {
     /// A handle that stops what the lake is doing for this value.
     #[must_use]
     pub fn interrupter(&self) -> Interrupter {
-        Interrupter { handle: self.session.interrupt_handle(), interrupted: Arc::clone(&self.interrupted) }
+        let handles = [self.session.interrupt_handle(), self.users.interrupt_handle()];
+        Interrupter { handles, interrupted: Arc::clone(&self.interrupted) }
     }
 
     /// The table of the lake that a name means.

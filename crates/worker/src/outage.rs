@@ -58,7 +58,7 @@ impl Outage {
         self.pauses.next().unwrap_or(LONGEST_PAUSE)
     }
 
-    pub(crate) fn is_over(self) {
+    pub(crate) fn end(self) {
         if self.announced {
             tracing::info!(
                 after_s = self.since.elapsed().as_secs(),

@@ -88,7 +88,7 @@ impl<Open: Fn(Opening) -> Result<DynamicTables>> Worker<Open> {
                 Err(error) if self.options.once => return Err(error),
                 Ok(pass) => {
                     if let Some(outage) = outage.take() {
-                        outage.is_over();
+                        outage.end();
                     }
                     log_pass(&pass);
                     if let Some(tables) = tables.as_ref().filter(|_| buried_at.elapsed() > BURIAL_INTERVAL) {

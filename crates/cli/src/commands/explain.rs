@@ -64,7 +64,7 @@ pub fn print(context: &mut Context<'_>, explanation: &Explanation, with_sql: boo
     context.printer.listing_or(&sources, "it reads nothing");
     if let Some(choice) = &explanation.choice {
         context.printer.say(&format!("\nnext refresh: {}: {}", choice.action, choice.reason));
-        for (figure, value) in &choice.figures {
+        for (figure, value) in choice.figures.iter().filter(|(_, value)| value != "null") {
             context.printer.say(&format!("  {figure}: {value}"));
         }
     }

@@ -71,9 +71,9 @@ pub fn print_some(context: &mut Context<'_>, reports: &[RefreshReport]) {
     }
 }
 
-/// How many rows a first refresh wrote.
+/// How many rows a first refresh computed. Of those that a table being replaced has already, none is written.
 pub fn refreshed_rows(report: &RefreshReport) -> Cell {
-    report.rows_inserted.into()
+    report.rows_read.into()
 }
 
 fn dry_run(context: &mut Context<'_>, tables: &DynamicTables, request: &RefreshRequest) -> Result<()> {

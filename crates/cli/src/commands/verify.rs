@@ -51,14 +51,19 @@ pub fn print(context: &mut Context<'_>, verifications: &[Verification]) {
     }
     let compared: Vec<&Verification> = verifications.iter().filter(|one| one.skipped.is_none()).collect();
     let equal = compared.iter().filter(|one| one.equal()).count();
-    context.printer.say(&format!("\nverified: {equal} of {} dynamic tables equal their queries", compared.len()));
+    let skipped = verifications.len() - compared.len();
+    let rest = if skipped == 0 { String::new() } else { format!(", {skipped} cannot be compared") };
+    context
+        .printer
+        .say(&format!("\nverified: {equal} of {} dynamic tables equal their queries{rest}", compared.len()));
     for verification in compared.iter().filter(|one| !one.equal()) {
         let problem = format!(
             "{} differs from its query: {} rows missing, {} too many",
             verification.name, verification.missing, verification.surplus
         );
         context.failed(&Error::new(Code::Internal, problem).with_hint(format!(
-            "`dynamic-tables refresh {} --full` computes it again. Please report how it came about.",
+            "If somebody else wrote to the table, its next refresh computes it again; if nobody did, please report it and run \
+             `dynamic-tables refresh {} --full`.",
             verification.name
         )));
     }

@@ -180,7 +180,6 @@ fn explain_says_how_and_why() {
           source_rows: 10004
           changed_rows: 0
           target_rows: 2
-          affected_groups: null
           cardinality_threshold: 0.3
           floor_rows: 1000
 

@@ -103,7 +103,6 @@ fn our_statements_are_understood() {
       source_rows: 4
       changed_rows: 0
       target_rows: 3
-      affected_groups: null
       cardinality_threshold: 0.3
       floor_rows: 1000
 
