@@ -159,6 +159,7 @@ impl DynamicTables {
             }
             alterations.push(Alteration { definition, sources, progress: None });
         }
+        self.watermarks.borrow_mut().clear();
         let renamed = self.retried(|| self.rename_in_lake(&table, &old, &new))?;
         // Under its new name the table can be read from here on; earlier publications are out of reach.
         let progress = renamed.map(|(snapshot, fence)| registry::Progress {

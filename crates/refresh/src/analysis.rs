@@ -2,7 +2,7 @@
 //! result can be continued.
 
 use std::collections::HashMap;
-use std::rc::Rc;
+use std::sync::Arc;
 
 use error::{Code, Error, Result, Span};
 use incremental::Plan;
@@ -42,7 +42,7 @@ impl Analysis {
 /// Analyses that are still right: nothing in the lake changed its shape since.
 #[derive(Default)]
 pub(crate) struct AnalysisCache {
-    known: HashMap<Uuid, (i64, Rc<Analysis>)>,
+    known: HashMap<Uuid, (i64, Arc<Analysis>)>,
     /// Up to which snapshot changes of shape were looked for.
     seen: Option<SnapshotId>,
 }
@@ -65,15 +65,15 @@ impl AnalysisCache {
 
 impl DynamicTables {
     /// The analysis of a registered table, cached as long as neither it nor the lake's shape changed.
-    pub(crate) fn analyse(&self, definition: &Definition) -> Result<Rc<Analysis>> {
+    pub(crate) fn analyse(&self, definition: &Definition) -> Result<Arc<Analysis>> {
         if let Some((revision, analysis)) = self.analyses.borrow().known.get(&definition.id)
             && *revision == definition.revision
         {
-            return Ok(Rc::clone(analysis));
+            return Ok(Arc::clone(analysis));
         }
         let analysis =
-            Rc::new(self.analyse_query(&definition.query).map_err(|error| no_longer_binds(error, definition))?);
-        self.analyses.borrow_mut().known.insert(definition.id, (definition.revision, Rc::clone(&analysis)));
+            Arc::new(self.analyse_query(&definition.query).map_err(|error| no_longer_binds(error, definition))?);
+        self.analyses.borrow_mut().known.insert(definition.id, (definition.revision, Arc::clone(&analysis)));
         Ok(analysis)
     }
 

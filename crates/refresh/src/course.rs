@@ -94,6 +94,7 @@ impl DynamicTables {
     /// Makes a snapshot that changes nothing but the fence of one table.
     fn make_snapshot(&self, table: &DynamicTable) -> Result<()> {
         let id = table.definition.id.to_string();
+        self.watermarks.borrow_mut().clear();
         self.retried(|| {
             let Some(mark) = self.session.watermarks()?.into_iter().find(|mark| mark.table_id == id) else {
                 return Ok(());
@@ -138,7 +139,9 @@ impl DynamicTables {
             }
             let Some(position) = course.tables.iter().position(|table| table.definition.id == *id) else { continue };
             let report = self.refresh_table(course, position, manner)?;
-            if !matches!(report.state, RefreshState::Succeeded) {
+            // One that another process refreshed at the same moment is as good as refreshed.
+            let arrived = matches!(report.state, RefreshState::Succeeded | RefreshState::Skipped);
+            if !arrived {
                 course.failed.insert(*id);
             }
             observe(report);
@@ -156,8 +159,16 @@ impl DynamicTables {
         Ok(())
     }
 
-    /// The table's watermark; those of all tables are read once for the whole course.
+    /// The table's watermark. What this process published last is known; otherwise those of all tables are read once for
+    /// the whole course.
     pub(crate) fn watermark(&self, course: &mut Course, table: &DynamicTable) -> Result<Option<Watermark>> {
+        let id = table.definition.id.to_string();
+        if let Some(known) = self.watermarks.borrow().get(&id)
+            && table.progress.refresh_id.as_ref() == Some(&known.refresh_id)
+        {
+            // Should the lake have another one after all, publishing fails on it.
+            return Ok(Some(known.clone()));
+        }
         let watermarks = match &course.watermarks {
             Some(known) => known,
             None => {
@@ -165,7 +176,21 @@ impl DynamicTables {
                 course.watermarks.insert(read.into_iter().map(|mark| (mark.table_id.clone(), mark)).collect())
             }
         };
-        Ok(watermarks.get(&table.definition.id.to_string()).cloned())
+        Ok(watermarks.get(&id).cloned())
+    }
+
+    /// Remembers a watermark that this process has just moved.
+    pub(crate) fn moved_watermark(&self, course: &mut Course, watermark: Watermark) {
+        if let Some(watermarks) = &mut course.watermarks {
+            watermarks.insert(watermark.table_id.clone(), watermark.clone());
+        }
+        self.watermarks.borrow_mut().insert(watermark.table_id.clone(), watermark);
+    }
+
+    /// Reads watermarks from the lake again when they are next asked for.
+    pub(crate) fn forget_watermarks(&self, course: &mut Course) {
+        course.watermarks = None;
+        self.watermarks.borrow_mut().clear();
     }
 }
 

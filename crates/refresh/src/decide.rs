@@ -1,7 +1,7 @@
 //! Deciding how a table is refreshed, and computing its change that way.
 
 use std::cell::Cell;
-use std::rc::Rc;
+use std::sync::Arc;
 
 use error::Result;
 use lake::Watermark;
@@ -19,7 +19,7 @@ use crate::tables::DynamicTables;
 
 /// What is known of a table before its change is computed.
 pub(crate) struct Situation {
-    pub analysis: Rc<Analysis>,
+    pub analysis: Arc<Analysis>,
     pub fingerprint: String,
     pub target: Option<Stored>,
     /// Why its content cannot be continued.

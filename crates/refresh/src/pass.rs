@@ -8,7 +8,7 @@ use registry::{DynamicTable, Refresh, RefreshState};
 
 use crate::course::{Course, Manner};
 use crate::prepare::Steps;
-use crate::publish::must_prepare_again;
+use crate::publish::{must_prepare_again, was_overtaken};
 use crate::record::lag;
 use crate::report::RefreshReport;
 use crate::tables::DynamicTables;
@@ -92,8 +92,8 @@ impl DynamicTables {
         full: bool,
         steps: &mut Steps,
     ) -> Result<RefreshReport> {
-        let watermark = self.watermark(course, table)?;
-        let agreement = self.agree(table, watermark.as_ref())?;
+        let mut watermark = self.watermark(course, table)?;
+        let mut agreement = self.agree(table, watermark.as_ref())?;
         let mut attempt = 0;
         loop {
             attempt += 1;
@@ -103,6 +103,16 @@ impl DynamicTables {
             match self.publish_outcome(course, table, refresh, watermark.as_ref(), &situation, outcome, steps) {
                 Err(error) if must_prepare_again(&error) && attempt < PREPARATIONS => {
                     tracing::debug!(table = %table.definition.name, %error, "computing the change again");
+                }
+                Err(error) if was_overtaken(&error) && attempt < PREPARATIONS => {
+                    let Some(current) = self.registry.get(&table.definition.name)? else { return Err(error) };
+                    *table = current;
+                    self.forget_watermarks(course);
+                    watermark = self.watermark(course, table)?;
+                    agreement = self.agree(table, watermark.as_ref())?;
+                    if table.progress.data_version >= Some(course.version.id) {
+                        return self.overtaken(table, refresh);
+                    }
                 }
                 result => return result,
             }

@@ -117,3 +117,8 @@ pub(crate) fn create_table(
 pub(crate) fn must_prepare_again(error: &Error) -> bool {
     error.context().iter().any(|(key, value)| *key == "again" && value == "prepare")
 }
+
+/// Whether another process published the table since its watermark was read.
+pub(crate) fn was_overtaken(error: &Error) -> bool {
+    error.code() == Code::Conflict && error.context().iter().any(|(key, _)| *key == "table_id")
+}

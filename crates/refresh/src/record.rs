@@ -3,7 +3,7 @@
 
 use std::time::{Duration, Instant};
 
-use error::{Error, Result};
+use error::{Code, Error, Result};
 use jiff::Timestamp;
 use lake::Watermark;
 use registry::{
@@ -27,6 +27,9 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(300);
 /// The bounds of the pause after a failure that will not pass by itself.
 const SHORTEST_TURN: Duration = Duration::from_secs(10);
 const LONGEST_TURN: Duration = Duration::from_secs(3_600);
+
+/// How often a refresh is tried to be recorded while others change the same table's progress.
+const RECORDINGS: usize = 5;
 
 /// The weight of the newest refresh in the mean duration.
 const NEWEST_WEIGHT: f64 = 0.3;
@@ -123,9 +126,7 @@ impl DynamicTables {
             after.snapshot = Some(snapshot.id);
             after.refresh_id = Some(moved.refresh_id.clone());
             after.fence = moved.fence;
-            if let Some(watermarks) = &mut course.watermarks {
-                watermarks.insert(moved.table_id.clone(), moved);
-            }
+            self.moved_watermark(course, moved);
             if reshaped || after.target_table_id.is_none() {
                 after.target_table_id = self.session.table(&definition.name, None)?.map(|known| known.id);
             }
@@ -165,11 +166,11 @@ impl DynamicTables {
             Some(_) => Some(self.registered_sources(&situation.analysis.plan, &course.tables)?),
             None => None,
         };
-        self.registry.finish_refreshes(&[FinishedRefresh {
-            refresh: refresh.clone(),
-            progress: Some(ProgressChange { before, after: after.clone() }),
-            sources: sources.clone(),
-        }])?;
+        let change = ProgressChange { before, after: after.clone() };
+        self.record(
+            table,
+            FinishedRefresh { refresh: refresh.clone(), progress: Some(change), sources: sources.clone() },
+        )?;
         if definition.columns != situation.analysis.plan.output {
             self.follow_shape(table, &situation.analysis.plan, sources.clone())?;
         }
@@ -187,6 +188,42 @@ impl DynamicTables {
             data_timestamp: table.progress.data_timestamp,
             lag: lag_after,
             ..empty_report(table, RefreshState::Succeeded, chosen.reason)
+        })
+    }
+
+    /// Tells the registry of a refresh. Another process may have told it already, when it found the lake ahead of the
+    /// registry, or may have moved the data version on where nothing had changed.
+    pub(crate) fn record(&self, table: &DynamicTable, mut finished: FinishedRefresh) -> Result<()> {
+        for _ in 0..RECORDINGS {
+            match self.registry.finish_refreshes(std::slice::from_ref(&finished)) {
+                Err(error) if error.code() == Code::Conflict => {}
+                result => return result,
+            }
+            let Some(current) = self.registry.get(&table.definition.name)? else { break };
+            let change = finished.progress.take();
+            let is_based_on = |change: &ProgressChange| current.progress.refresh_id == change.before.refresh_id;
+            finished.progress = change
+                .filter(is_based_on)
+                .map(|change| ProgressChange { before: current.progress, after: change.after });
+        }
+        Err(Error::new(Code::Conflict, "the table was replaced or dropped meanwhile by somebody else"))
+    }
+
+    /// Another process refreshed the table while this one computed: there is nothing left to do.
+    pub(crate) fn overtaken(&self, table: &DynamicTable, refresh: &mut Refresh) -> Result<RefreshReport> {
+        let reason = "another process refreshed it at the same moment".to_owned();
+        refresh.state = RefreshState::Skipped;
+        refresh.reason = Some(reason.clone());
+        refresh.completed_at = Some(Timestamp::now());
+        self.registry.finish_refreshes(&[FinishedRefresh {
+            refresh: refresh.clone(),
+            progress: None,
+            sources: None,
+        }])?;
+        Ok(RefreshReport {
+            data_version: table.progress.data_version,
+            data_timestamp: table.progress.data_timestamp,
+            ..empty_report(table, RefreshState::Skipped, reason)
         })
     }
 

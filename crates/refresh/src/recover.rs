@@ -84,11 +84,8 @@ impl DynamicTables {
         refresh.snapshot = Some(snapshot);
         refresh.error_code = None;
         refresh.error_message = None;
-        self.registry.finish_refreshes(&[FinishedRefresh {
-            refresh,
-            progress: Some(ProgressChange { before, after: after.clone() }),
-            sources: None,
-        }])?;
+        let change = ProgressChange { before, after: after.clone() };
+        self.record(table, FinishedRefresh { refresh, progress: Some(change), sources: None })?;
         table.progress = after;
         Ok(())
     }

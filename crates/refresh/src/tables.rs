@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use error::{Code, Error, Result};
-use lake::{InterruptHandle, Lake, Session, SnapshotId};
+use lake::{InterruptHandle, Lake, Session, SnapshotId, Watermark};
 use registry::{DynamicTable, Registry};
 use sql::names::{ObjectName, TableName};
 use sql::query::Parser;
@@ -29,6 +29,8 @@ pub struct DynamicTables {
     pub(crate) temporaries: RefCell<Vec<String>>,
     /// About how many rows the sources had at a snapshot, so that not every refresh has to ask for it.
     pub(crate) source_rows: RefCell<HashMap<TableName, (u64, SnapshotId)>>,
+    /// The watermarks that this process has moved, by table.
+    pub(crate) watermarks: RefCell<HashMap<String, Watermark>>,
     /// The statements of a refresh, kept while it is explained.
     pub(crate) trace: RefCell<Option<Vec<String>>>,
     /// Whether somebody stopped what is running.
@@ -68,6 +70,7 @@ impl DynamicTables {
             analyses: RefCell::default(),
             temporaries: RefCell::default(),
             source_rows: RefCell::default(),
+            watermarks: RefCell::default(),
             trace: RefCell::default(),
             interrupted: Arc::default(),
         })

@@ -19,13 +19,18 @@ pub fn run(context: &mut Context<'_>, args: &StatusArgs) -> Result<()> {
     if names.is_empty() {
         statuses = tables.status(None)?;
     }
-    // One dynamic table reads better line by line.
-    if let ([status], 1, Format::Table) = (statuses.as_slice(), names.len(), context.printer.format()) {
-        let mut record = Record::default();
-        for (name, cell) in fields(status) {
-            record.field(name, cell);
+    // No terminal is wide enough for all columns: for a person one field per line, as `list` gives the overview.
+    if context.printer.format() == Format::Table && !statuses.is_empty() {
+        for (index, status) in statuses.iter().enumerate() {
+            if index > 0 {
+                context.printer.say("");
+            }
+            let mut record = Record::default();
+            for (name, cell) in fields(status) {
+                record.field(name, cell);
+            }
+            context.printer.record(&record);
         }
-        context.printer.record(&record);
         return Ok(());
     }
     let listing = listing(&statuses, true);

@@ -3,4 +3,5 @@
 
 mod random_changes;
 mod slice;
+mod together;
 mod traps;
