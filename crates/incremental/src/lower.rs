@@ -337,6 +337,12 @@ impl Lowering<'_> {
             }
             "EMPTY" => {}
             "TABLE_FUNCTION" => self.table_function(node, depth),
+            // What is left of common table expressions after inlining is recursive.
+            "BASE_TABLE" => {
+                let operator =
+                    self.note(depth, format!("Recursive query {}", tree::text(node, "table_name")), None, node);
+                self.no_rule(operator, "WITH RECURSIVE has no incremental rule", node);
+            }
             other => {
                 let name = other.to_lowercase().replace('_', " ");
                 let operator = self.note(depth, name.clone(), None, node);

@@ -9,7 +9,7 @@ use incremental::Plan;
 use lake::{ChangeKind, Changes, SnapshotId};
 use registry::{Definition, DynamicTable, Source, SourceKind};
 use sha2::{Digest, Sha256};
-use sql::names::TableName;
+use sql::names::{ObjectName, TableName};
 use sql::properties::RefreshMode;
 use uuid::Uuid;
 
@@ -48,6 +48,11 @@ pub(crate) struct AnalysisCache {
 }
 
 impl AnalysisCache {
+    /// Forgets everything.
+    pub fn clear(&mut self) {
+        self.known.clear();
+    }
+
     /// Forgets everything if a table or view was created, dropped or altered in `changes`, or if they do not reach
     /// back to what was seen.
     pub fn follow(&mut self, since: SnapshotId, changes: &Changes) {
@@ -71,20 +76,39 @@ impl DynamicTables {
         {
             return Ok(Arc::clone(analysis));
         }
-        let analysis =
-            Arc::new(self.analyse_query(&definition.query).map_err(|error| no_longer_binds(error, definition))?);
+        let analysis = Arc::new(
+            self.analyse_query(&definition.query, &definition.default_schema)
+                .map_err(|error| no_longer_binds(error, definition))?,
+        );
         self.analyses.borrow_mut().known.insert(definition.id, (definition.revision, Arc::clone(&analysis)));
         Ok(analysis)
     }
 
-    /// The analysis of a query whose unqualified names are looked up in the lake's schema.
-    pub(crate) fn analyse_query(&self, query: &str) -> Result<Analysis> {
+    /// The analysis of a query whose unqualified names are looked up in `default_schema`.
+    pub(crate) fn analyse_query(&self, query: &str, default_schema: &str) -> Result<Analysis> {
         let query = self.parser.parse(query)?;
         let shape = Shape { lake: &self.lake, session: &self.session };
-        let plan = Plan::analyse(&query, &shape, &self.parser, self.lake.alias(), self.lake.schema())
-            .map_err(|error| place_binder_error(error, &query.text))?;
+        let plan = Plan::analyse(&query, &shape, &self.parser, self.lake.alias(), default_schema)
+            .map_err(|error| place_binder_error(error, &query.text))
+            .map_err(|error| self.perhaps_not_initialised(error, default_schema))?;
         let identity = plan.identity(&self.parser)?;
         Ok(Analysis { plan, identity })
+    }
+
+    /// An unknown source may be a dynamic table that has no content yet.
+    fn perhaps_not_initialised(&self, error: Error, default_schema: &str) -> Error {
+        let Some(name) = error.message().strip_prefix("unknown source ") else { return error };
+        let resolved = ObjectName::parse(name).and_then(|name| name.resolve(self.lake.alias(), default_schema));
+        let known = resolved.ok().and_then(|name| self.registry.get(&name).ok().flatten());
+        if known.is_none() {
+            return error;
+        }
+        let message = format!("dynamic table {name} has no content yet");
+        let hint = format!("Refresh it first: `dynamic-tables refresh {name}`.");
+        match error.span() {
+            Some(span) => Error::new(Code::Dependency, message).with_span(span.clone()).with_hint(hint),
+            None => Error::new(Code::Dependency, message).with_hint(hint),
+        }
     }
 
     /// The sources of a plan as the registry keeps them; `tables` are all dynamic tables.

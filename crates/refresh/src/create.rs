@@ -11,7 +11,7 @@ use error::{Code, Error, Result, Span};
 use jiff::Timestamp;
 use registry::{Alteration, Definition, DynamicTable, Progress, RefreshState, RefreshTrigger, SchedulingState};
 use sql::names::TableName;
-use sql::properties::Initialize;
+use sql::properties::{Initialize, TargetLag};
 use sql::statement::{CreateDynamicTable, CreateMode};
 use uuid::Uuid;
 
@@ -50,7 +50,7 @@ impl DynamicTables {
             (None, _) => self.name_is_free(&name, statement, text)?,
         }
         let (analysis, table) = self.define(statement, text, &name, &tables, existing.as_ref())?;
-        let warnings = notices(&analysis, &table);
+        let warnings = notices(&analysis, &table, &tables);
         let mut result = match existing {
             None => self.create_new(table, &tables)?,
             Some(existing)
@@ -100,7 +100,7 @@ impl DynamicTables {
     ) -> Result<(Analysis, DynamicTable)> {
         let in_text = |error: Error| shift_span(error, &statement.query, statement.query_offset, text);
         statement.properties.check()?;
-        let analysis = self.analyse_query(&statement.query).map_err(in_text)?;
+        let analysis = self.analyse_query(&statement.query, self.lake.schema()).map_err(in_text)?;
         let (incremental, reason) =
             resolve_mode(statement.properties.refresh_mode, &analysis.plan, &statement.query).map_err(in_text)?;
         let sources = self.registered_sources(&analysis.plan, tables)?;
@@ -110,6 +110,7 @@ impl DynamicTables {
                 id: existing.map_or_else(Uuid::now_v7, |existing| existing.definition.id),
                 name: existing.map_or_else(|| name.clone(), |existing| existing.definition.name.clone()),
                 query: statement.query.clone(),
+                default_schema: self.lake.schema().to_owned(),
                 properties: statement.properties.clone(),
                 fingerprint: analysis.fingerprint(tables),
                 revision: existing.map_or(1, |existing| existing.definition.revision),
@@ -229,7 +230,7 @@ fn created(name: TableName, action: CreateAction, refresh: Option<RefreshReport>
 }
 
 /// What the user should know about a query that is fine.
-fn notices(analysis: &Analysis, table: &DynamicTable) -> Vec<String> {
+fn notices(analysis: &Analysis, table: &DynamicTable, tables: &[DynamicTable]) -> Vec<String> {
     let mut notices = Vec::new();
     if analysis.plan.volatile {
         notices.push(
@@ -239,6 +240,15 @@ fn notices(analysis: &Analysis, table: &DynamicTable) -> Vec<String> {
     }
     if table.sources.is_empty() {
         notices.push("the query reads no table, so nothing will ever make it change".to_owned());
+    }
+    let properties = &table.definition.properties;
+    let asked_for =
+        tables.iter().any(|other| other.sources.iter().any(|source| source.upstream == Some(table.definition.id)));
+    let follows = table.sources.iter().any(|source| source.upstream.is_some());
+    if properties.target_lag == Some(TargetLag::Downstream) && !asked_for && !follows {
+        notices.push(
+            "TARGET_LAG = DOWNSTREAM: until another dynamic table reads it, it is refreshed by hand only".to_owned(),
+        );
     }
     notices
 }

@@ -96,6 +96,8 @@ pub struct Verification {
     pub sample: Rows,
     /// Why nothing was compared.
     pub skipped: Option<String>,
+    /// What the comparison failed with; `skipped` says it in words.
+    pub error: Option<Error>,
 }
 
 impl Verification {

@@ -112,6 +112,15 @@ impl DynamicTables {
         }
     }
 
+    /// Forgets publications whose snapshots the lake has expired. How many those were.
+    ///
+    /// # Errors
+    /// What the registry or the lake say when they cannot be asked.
+    pub fn prune_publications(&self) -> Result<u64> {
+        let oldest = self.session.changes_since(self.session.current_snapshot()?.id)?.oldest;
+        self.registry.prune_publications(oldest)
+    }
+
     /// The last refreshes of one table, or of all, the newest first. Reaches tables that were dropped.
     ///
     /// # Errors

@@ -23,7 +23,7 @@ impl DynamicTables {
         check("properties", statement.properties.check().map(|()| shown_lag(statement.properties.target_lag)));
         check("name", self.check_name(statement, text));
         let in_text = |error: Error| shift_span(error, &statement.query, statement.query_offset, text);
-        match self.analyse_query(&statement.query) {
+        match self.analyse_query(&statement.query, self.lake.schema()) {
             Err(error) => {
                 check("query", Err(in_text(error)));
             }

@@ -32,6 +32,8 @@ impl DynamicTables {
     /// # Errors
     /// `QUERY` for an unknown name, and whatever the evaluation of a query fails with.
     pub fn verify(&self, names: &[ObjectName]) -> Result<Vec<Verification>> {
+        // What the lake's shape was when something was last refreshed does not matter here.
+        self.analyses.borrow_mut().clear();
         let tables = self.registry.load_all()?;
         let mut wanted = Vec::new();
         for name in names {
@@ -44,32 +46,26 @@ impl DynamicTables {
         let mut results = Vec::new();
         for id in graph.sorted(&ids) {
             if let Some(table) = tables.iter().find(|table| table.definition.id == id) {
-                results.push(
-                    self.verify_table(table, &tables)
-                        .map_err(|error| error.with_context("table", table.definition.name.to_string()))?,
-                );
+                // A table that cannot be compared keeps nobody from hearing of the others.
+                let result = self.verify_table(table, &tables);
+                results.push(result.unwrap_or_else(|error| Verification {
+                    error: Some(error.with_context("table", table.definition.name.to_string())),
+                    ..not_compared(table, "the comparison failed")
+                }));
             }
         }
         Ok(results)
     }
 
     fn verify_table(&self, table: &DynamicTable, tables: &[DynamicTable]) -> Result<Verification> {
-        let skipped = |why: &str| Verification {
-            name: table.definition.name.clone(),
-            data_version: None,
-            rows: 0,
-            missing: 0,
-            surplus: 0,
-            float_noise: 0,
-            sample: lake::Rows::default(),
-            skipped: Some(why.to_owned()),
-        };
         let analysis = self.analyse(&table.definition)?;
         if analysis.plan.volatile {
-            return Ok(skipped("the query gives another result at every evaluation"));
+            return Ok(not_compared(table, "the query gives another result at every evaluation"));
         }
         for _ in 0..TRIES {
-            let Some(before) = self.watermark_of(table)? else { return Ok(skipped("not initialised yet")) };
+            let Some(before) = self.watermark_of(table)? else {
+                return Ok(not_compared(table, "not initialised yet"));
+            };
             let result = self.compare(table, &before, tables);
             self.forget_temporaries()?;
             let verification = result?;
@@ -124,6 +120,7 @@ impl DynamicTables {
             float_noise,
             sample,
             skipped: None,
+            error: None,
         })
     }
 
@@ -162,5 +159,19 @@ impl DynamicTables {
             equal.join(" AND ")
         ))?;
         Ok(removed / 2)
+    }
+}
+
+fn not_compared(table: &DynamicTable, why: &str) -> Verification {
+    Verification {
+        name: table.definition.name.clone(),
+        data_version: None,
+        rows: 0,
+        missing: 0,
+        surplus: 0,
+        float_noise: 0,
+        sample: lake::Rows::default(),
+        skipped: Some(why.to_owned()),
+        error: None,
     }
 }

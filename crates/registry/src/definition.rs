@@ -29,6 +29,8 @@ pub struct Definition {
     pub name: TableName,
     /// The SELECT.
     pub query: String,
+    /// The schema that unqualified names in the query mean, whoever refreshes it.
+    pub default_schema: String,
     /// The properties in force.
     pub properties: Properties,
     /// Tells two definitions apart that give different content.

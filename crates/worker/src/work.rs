@@ -20,6 +20,9 @@ const SHORTEST_SLEEP: Duration = Duration::from_millis(250);
 /// How often refreshes that died with their process are looked for.
 const BURIAL_INTERVAL: Duration = Duration::from_secs(3_600);
 
+/// How long refreshes stay in the history.
+const HISTORY_KEPT: Duration = Duration::from_secs(30 * 24 * 3_600);
+
 /// Which time the dynamic tables are opened.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Opening {
@@ -92,7 +95,7 @@ impl<Open: Fn(Opening) -> Result<DynamicTables>> Worker<Open> {
                     }
                     log_pass(&pass);
                     if let Some(tables) = tables.as_ref().filter(|_| buried_at.elapsed() > BURIAL_INTERVAL) {
-                        self.bury_the_dead(tables);
+                        self.tidy_up(tables);
                         buried_at = Instant::now();
                     }
                     if pass.refreshed > 0 {
@@ -129,7 +132,7 @@ impl<Open: Fn(Opening) -> Result<DynamicTables>> Worker<Open> {
             grace_period_s = self.options.grace_period.as_secs_f64(),
             "worker started"
         );
-        self.bury_the_dead(&tables);
+        self.tidy_up(&tables);
         Ok(tables)
     }
 
@@ -151,11 +154,20 @@ impl<Open: Fn(Opening) -> Result<DynamicTables>> Worker<Open> {
     }
 
     /// That the history is not tidied up stops no refresh.
-    fn bury_the_dead(&self, tables: &DynamicTables) {
+    fn tidy_up(&self, tables: &DynamicTables) {
         match self.identity.bury_the_dead(tables.registry()) {
             Ok(0) => {}
             Ok(refreshes) => tracing::warn!(refreshes, "ended refreshes in the history that died with their process"),
             Err(error) => tracing::warn!(code = error.code().as_str(), %error, "could not tidy up the history"),
+        }
+        let too_old = Timestamp::now().checked_sub(HISTORY_KEPT).unwrap_or(Timestamp::MIN);
+        let pruned = tables
+            .registry()
+            .prune_history(too_old)
+            .and_then(|refreshes| Ok((refreshes, tables.prune_publications()?)));
+        match pruned {
+            Ok((refreshes, publications)) => tracing::debug!(refreshes, publications, "forgot what is out of reach"),
+            Err(error) => tracing::warn!(code = error.code().as_str(), %error, "could not prune the history"),
         }
     }
 }

@@ -56,6 +56,9 @@ pub fn print(context: &mut Context<'_>, verifications: &[Verification]) {
     context
         .printer
         .say(&format!("\nverified: {equal} of {} dynamic tables equal their queries{rest}", compared.len()));
+    for error in verifications.iter().filter_map(|verification| verification.error.as_ref()) {
+        context.failed(error);
+    }
     for verification in compared.iter().filter(|one| !one.equal()) {
         let problem = format!(
             "{} differs from its query: {} rows missing, {} too many",
@@ -71,6 +74,7 @@ pub fn print(context: &mut Context<'_>, verifications: &[Verification]) {
 
 fn result(verification: &Verification) -> &'static str {
     match (&verification.skipped, verification.equal()) {
+        (Some(_), _) if verification.error.is_some() => "FAILED",
         (Some(_), _) => "skipped",
         (None, true) => "equal",
         (None, false) => "DIFFERS",

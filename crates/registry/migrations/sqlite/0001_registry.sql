@@ -8,6 +8,7 @@ CREATE TABLE dynamic_table (
     name                 TEXT NOT NULL,
     query                TEXT NOT NULL,
     properties           TEXT NOT NULL,
+    default_schema       TEXT NOT NULL,
     fingerprint          TEXT NOT NULL,
     revision             BIGINT NOT NULL,
     scheduling_state     TEXT NOT NULL CHECK (scheduling_state IN ('RUNNING', 'SUSPENDED')),

@@ -70,6 +70,7 @@ pub fn table(table: &str) -> DynamicTable {
             name: name(table),
             query: "SELECT customer, sum(amount) AS total FROM orders GROUP BY customer".to_owned(),
             properties: Properties { target_lag: Some(lag), ..Properties::default() },
+            default_schema: "main".to_owned(),
             fingerprint: "f1".to_owned(),
             revision: 1,
             state: SchedulingState::Running,
