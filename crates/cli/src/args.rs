@@ -328,7 +328,7 @@ pub struct HistoryArgs {
     /// The dynamic table; without a name all
     pub name: Option<String>,
     /// How many refreshes at most, the latest first
-    #[arg(long, value_name = "N", default_value_t = 10)]
+    #[arg(long, value_name = "N", default_value_t = 10, allow_negative_numbers = true)]
     pub limit: u32,
 }
 

@@ -149,7 +149,10 @@ impl Config {
         let defaults = lake::Options::default();
         let lake = lake::Options {
             path: lake_path,
-            data_path: text(&settings, "data-path"),
+            // The default is where a new lake's data goes; an existing lake knows its own and need not have that one.
+            data_path: find(&settings, "data-path")
+                .filter(|setting| setting.origin != Origin::Default)
+                .and_then(|setting| setting.value.clone()),
             alias: text(&settings, "lake-alias").unwrap_or(defaults.alias),
             schema: text(&settings, "schema").unwrap_or(defaults.schema),
             metadata_schema: text(&settings, "metadata-schema"),

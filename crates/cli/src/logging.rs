@@ -18,7 +18,9 @@ pub fn start(config: &Config, is_worker: bool) {
     // Libraries (the registry's database driver above all) say at INFO what belongs to DEBUG here.
     let own_crates = ["dynamic_tables", "lake", "registry", "scheduler", "incremental", "refresh", "worker"];
     let directives: Vec<String> = own_crates.iter().map(|name| format!("{name}={own}")).collect();
-    let filter = EnvFilter::new(format!("{foreign},{}", directives.join(",")));
+    // Its warnings show parameters of the URL with their values; the registry warns without them.
+    let silent = "sqlx_postgres::options=off";
+    let filter = EnvFilter::new(format!("{foreign},{silent},{}", directives.join(",")));
     let builder = tracing_subscriber::fmt()
         .with_env_filter(filter)
         .with_writer(std::io::stderr)

@@ -3,6 +3,7 @@
 //!
 //! A reader that went away (`| head`) does not stop the work: what is left is done and not printed.
 
+use std::borrow::Cow;
 use std::io::{self, IsTerminal as _, Write};
 use std::str::FromStr;
 use std::time::Duration;
@@ -160,6 +161,7 @@ impl Printer {
     }
 
     fn out(&mut self, text: &str) {
+        let text = if self.format == Format::Table { harmless(text) } else { text.into() };
         if self.broken.is_none()
             && let Err(problem) = writeln!(io::stdout().lock(), "{text}")
         {
@@ -260,6 +262,24 @@ fn hint(error: &Error) -> Option<String> {
         _ => return error.hint().map(mask),
     };
     Some(error.hint().map_or_else(|| general.to_owned(), mask))
+}
+
+/// The text with control characters spelled out: what a table holds must not steer the reader's terminal.
+fn harmless(text: &str) -> Cow<'_, str> {
+    let steers = |character: char| character.is_control() && !matches!(character, '\n' | '\t');
+    if !text.contains(steers) {
+        return text.into();
+    }
+    text.chars()
+        .fold(String::with_capacity(text.len()), |mut spelled, character| {
+            if steers(character) {
+                spelled.extend(character.escape_default())
+            } else {
+                spelled.push(character)
+            }
+            spelled
+        })
+        .into()
 }
 
 /// An error for a person.

@@ -31,6 +31,9 @@ const VALUES_OF_THE_SESSION: [&str; 11] = [
     "current_schema",
 ];
 
+/// What a scan of the lake gives besides the table's own columns.
+const VIRTUAL_COLUMNS: [&str; 5] = ["rowid", "snapshot_id", "filename", "file_row_number", "file_index"];
+
 /// Table functions whose rows follow from their arguments alone.
 const CONSTANT_TABLE_FUNCTIONS: [&str; 3] = ["unnest", "range", "generate_series"];
 
@@ -129,9 +132,10 @@ impl Lowering<'_> {
             let name = tree::text(node, "table_name").to_owned();
             if let Some(common) = scope.get(&name.to_lowercase()) {
                 let alias = Some(tree::text(node, "alias")).filter(|alias| !alias.is_empty()).unwrap_or(&name);
-                let own_aliases = tree::list(node, "column_name_alias");
-                let aliases = if own_aliases.is_empty() { &common.column_aliases } else { own_aliases };
-                let mut derived = tree::derived_table(common.node.clone(), alias, aliases);
+                // The reference may rename the first columns only.
+                let mut aliases = tree::list(node, "column_name_alias").to_vec();
+                aliases.extend(common.column_aliases.iter().skip(aliases.len()).cloned());
+                let mut derived = tree::derived_table(common.node.clone(), alias, &aliases);
                 derived["sample"] = node["sample"].clone();
                 derived["query_location"] = node["query_location"].clone();
                 *node = derived;
@@ -404,7 +408,7 @@ impl Lowering<'_> {
         if tree::is(expression, "WINDOW") {
             return self.no_rule(operator, "window functions have no incremental rule yet", expression);
         }
-        if let Some(text) = self.varies(expression) {
+        if let Some(text) = self.varies(expression).or_else(|| self.where_it_is_stored(expression)) {
             return self.no_rule(operator, text, expression);
         }
         match expression {
@@ -440,14 +444,34 @@ impl Lowering<'_> {
         None
     }
 
+    /// Why a virtual column cannot be had of the rows that changed.
+    fn where_it_is_stored(&self, expression: &Value) -> Option<String> {
+        let parts = tree::column_reference(expression)?;
+        let name = parts.last()?.to_lowercase();
+        let mut columns = self.sources.iter().flat_map(|source| &source.columns);
+        let is_virtual =
+            VIRTUAL_COLUMNS.contains(&name.as_str()) && !columns.any(|column| column.name.to_lowercase() == name);
+        is_virtual.then(|| format!("{name} is no column of a source but says where a row is stored"))
+    }
+
     fn volatility(&mut self, node: &Value) {
         let mut volatile = false;
         tree::visit(node, &mut |child| {
             let sampled = child.get("sample").is_some_and(|sample| !sample.is_null());
-            volatile = volatile || sampled || self.varies(child).is_some();
+            let stored = || self.where_it_is_stored(child).is_some();
+            volatile = volatile || sampled || reads_outside(child) || self.varies(child).is_some() || stored();
         });
         self.volatile = volatile;
     }
+}
+
+/// Whether it is a table function whose rows follow from more than its arguments: a file, the catalog, a table that it
+/// is given by name. Nothing tells when those change.
+fn reads_outside(node: &Value) -> bool {
+    let function = tree::text(&node["function"], "function_name").to_lowercase();
+    tree::is(node, "TABLE_FUNCTION")
+        && !CONSTANT_TABLE_FUNCTIONS.contains(&function.as_str())
+        && !["json_each", "json_tree", "repeat", "repeat_row"].contains(&function.as_str())
 }
 
 /// The branches of a set operation.

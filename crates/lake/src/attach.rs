@@ -31,6 +31,8 @@ pub(crate) struct Shared {
     pub(crate) watermarks_exist: AtomicBool,
     data_path: String,
     per_session: Vec<String>,
+    /// What a work session runs besides.
+    for_work: Vec<String>,
     /// The instance; sessions are cloned from it.
     connection: Mutex<Connection>,
 }
@@ -69,6 +71,8 @@ impl Lake {
         // From here on failures carry their kind and place in a form that need not be guessed from prose.
         run(&connection, "SET GLOBAL errors_as_json = true")?;
 
+        let for_work = one_time_zone(&connection, options)?;
+
         tracing::debug!(catalog = %location.shown(), alias = options.alias, data_path, "lake opened");
         let metadata_database = quote_identifier(&format!("__ducklake_metadata_{}", options.alias));
         let metadata = match &options.metadata_schema {
@@ -84,6 +88,7 @@ impl Lake {
             watermarks_exist: AtomicBool::new(false),
             data_path,
             per_session: applied.per_session,
+            for_work,
             connection: Mutex::new(connection),
         };
         let lake = Self { shared: Arc::new(shared) };
@@ -139,8 +144,15 @@ impl Lake {
     /// A connection of its own on the same instance, for many small statements that name the place of what they create.
     /// Names without one are found in the lake as well, but functions and operators are looked for in the engine
     /// first: with the lake first, every statement costs a look at the lake's newest snapshot, though it be `SELECT 1`.
+    ///
+    /// Its time zone is UTC unless the settings name one: what a query gives must not depend on where it is run.
     pub fn work_session(&self) -> Result<Session> {
-        self.connect(&format!("SET search_path = {}", quote_literal(&format!("system.main,{}", self.place()))))
+        let session =
+            self.connect(&format!("SET search_path = {}", quote_literal(&format!("system.main,{}", self.place()))))?;
+        for statement in &self.shared.for_work {
+            run(&session.connection, statement)?;
+        }
+        Ok(session)
     }
 
     fn place(&self) -> String {
@@ -189,6 +201,18 @@ fn forbid_wrong_optimizations(connection: &Connection) -> Result<()> {
     }
     disabled.push_str(WRONG_OPTIMIZATIONS);
     run(connection, &format!("SET GLOBAL disabled_optimizers = {}", quote_literal(&disabled)))
+}
+
+/// The statement that gives a session the one time zone, unless a setting does; none without the extension for time zones.
+fn one_time_zone(connection: &Connection, options: &Options) -> Result<Vec<String>> {
+    if options.settings.value("timezone").is_some() {
+        return Ok(Vec::new());
+    }
+    let known: duckdb::Result<bool> =
+        connection
+            .query_row("SELECT count(*) > 0 FROM duckdb_settings() WHERE name = 'TimeZone'", [], |row| row.get(0));
+    let known = known.map_err(|failure| translate(failure, "", 0))?;
+    Ok(if known { vec!["SET TimeZone = 'UTC'".to_owned()] } else { Vec::new() })
 }
 
 fn run(connection: &Connection, sql: &str) -> Result<()> {

@@ -130,6 +130,22 @@ fn classify(exception_type: &str, message: &str) -> Kind {
     if has("No space left on device") || has("Disk quota exceeded") || has("max_temp_directory_size") {
         return kind(Code::Resource).advising("Free some disk space, or raise max_temp_directory_size.");
     }
+    if has("attempt to write a readonly database") {
+        return kind(Code::Permission)
+            .saying("the lake's catalog file cannot be written")
+            .advising("The file and the folder it is in must be writable for this user, for reading too.");
+    }
+    if has("disk I/O error") || has("database or disk is full") {
+        return kind(Code::Resource).advising("Check that the disk of the lake's catalog has space and is healthy.");
+    }
+    if has("database disk image is malformed") {
+        return kind(Code::Internal).advising("The lake's catalog file is damaged: restore it from a backup.");
+    }
+    if has("too many columns on") {
+        return kind(Code::Query)
+            .saying("the table has more columns than the catalog's database can keep rows of")
+            .advising("Give it fewer columns, or set data_inlining_row_limit=0 in --duckdb-settings.");
+    }
     if has("read-only mode") || has("attached in read-only") {
         return kind(Code::Permission).advising(READ_ONLY_HINT);
     }
@@ -175,6 +191,7 @@ fn classify(exception_type: &str, message: &str) -> Kind {
         | "Dependency"
         | "Missing Extension"
         | "Sequence"
+        | "TransactionContext"
         | "Invalid Configuration" => kind(Code::Query),
         _ => kind(Code::Internal),
     }
@@ -345,6 +362,9 @@ mod tests {
             ("INTERRUPT Error: Interrupted!".to_owned(), Code::Resource, false),
             ("Conversion Error: Could not convert string 'x' to INT32".to_owned(), Code::Query, false),
             ("IO Error: No files found that match the pattern \"x\"".to_owned(), Code::Connection, false),
+            ("Invalid Error: disk I/O error".to_owned(), Code::Resource, false),
+            ("Invalid Error: attempt to write a readonly database".to_owned(), Code::Permission, false),
+            ("TransactionContext Error: cannot commit - no transaction is active".to_owned(), Code::Query, false),
             ("INTERNAL Error: assertion".to_owned(), Code::Internal, false),
         ] {
             let error = failed(&message, "", 0);

@@ -64,6 +64,8 @@ pub enum ChangeKind {
     Compacted,
     /// Something that is not about a table: schemas, views, macros.
     Other,
+    /// Snapshots up to this one were expired. What they did, to whatever table, is not known any more.
+    Forgotten,
 }
 
 impl Session {
@@ -104,11 +106,18 @@ impl Session {
         };
         let (current, oldest) = (newest.time()?, *oldest);
         let mut happened = Vec::new();
+        let mut before = since;
         for (snapshot, made, extra_info, _) in &rows {
             if snapshot.id == since {
                 continue;
             }
             let time = snapshot.time()?.time;
+            // Ids have no gaps unless something was expired.
+            if snapshot.id > before + 1 {
+                let (snapshot, kind) = (snapshot.id - 1, ChangeKind::Forgotten);
+                happened.push(Change { snapshot, time, table_id: None, name: None, kind, ours: false });
+            }
+            before = snapshot.id;
             let ours = extra_info.as_deref().is_some_and(|text| Provenance::parse(text).is_some());
             happened.extend(parse_changes(made).into_iter().map(|made| Change {
                 snapshot: snapshot.id,

@@ -78,17 +78,25 @@ impl Window {
     #[must_use]
     pub fn delta_sql(&self, columns: &[String], weight: &str) -> String {
         let columns: Vec<String> = columns.iter().map(|column| quote_identifier(column)).collect();
-        self.render(None, &columns, &quote_identifier(weight))
+        self.render(None, &columns, &[], &quote_identifier(weight))
+    }
+
+    /// The same, where a row is only taken for the same at both ends if the columns in `apart` are also written the
+    /// same: there are types whose values can be equal and yet differ (an interval of 30 days is one of a month).
+    #[must_use]
+    pub fn delta_sql_telling_apart(&self, columns: &[String], apart: &[String], weight: &str) -> String {
+        let quoted = |columns: &[String]| columns.iter().map(|column| quote_identifier(column)).collect::<Vec<_>>();
+        self.render(None, &quoted(columns), &quoted(apart), &quote_identifier(weight))
     }
 
     /// The same with the row id as first column.
     #[must_use]
     pub fn delta_with_row_id_sql(&self, row_id: &str, columns: &[String], weight: &str) -> String {
         let columns: Vec<String> = columns.iter().map(|column| quote_identifier(column)).collect();
-        self.render(Some(&quote_identifier(row_id)), &columns, &quote_identifier(weight))
+        self.render(Some(&quote_identifier(row_id)), &columns, &[], &quote_identifier(weight))
     }
 
-    fn render(&self, row_id: Option<&str>, columns: &[String], weight: &str) -> String {
+    fn render(&self, row_id: Option<&str>, columns: &[String], apart: &[String], weight: &str) -> String {
         let table = self.table.quoted(&self.alias);
         let row = prefix_list(columns);
         let shown = |of: &str| row_id.map_or_else(|| row.clone(), |name| format!("{of} AS {name}, {row}"));
@@ -101,7 +109,8 @@ impl Window {
         };
         // Rows that are the same at both ends, or that came and went in between, cancel.
         let net = |parts: &[String]| {
-            let group: String = columns.iter().map(|column| format!(", {column}")).collect();
+            let written = apart.iter().map(|column| format!(", {column}::VARCHAR"));
+            let group: String = columns.iter().map(|column| format!(", {column}")).chain(written).collect();
             format!(
                 "SELECT {}sum({WEIGHT})::TINYINT AS {weight} FROM ({}) \
                  GROUP BY {ROW_ID}{group} HAVING sum({WEIGHT}) <> 0",
@@ -303,8 +312,8 @@ impl Session {
         })
     }
 
-    /// A column that was dropped and added again under its name is another column: no feed tells the rows in which
-    /// its value changed.
+    /// A column, or a field within one, that was dropped and added again under its name is another one: no feed tells
+    /// the rows in which its value changed.
     fn check_columns(&self, windows: &mut [Window], happened: &Happened) -> Result<()> {
         let altered = |window: &Window| {
             let id = window.table_id?;
@@ -318,7 +327,7 @@ impl Session {
         let sql = format!(
             "SELECT DISTINCT o.table_id::BIGINT FROM {columns} AS o JOIN {columns} AS n \
              ON n.table_id = o.table_id AND lower(n.column_name) = lower(o.column_name) AND n.column_id <> o.column_id \
-             WHERE o.table_id IN ({}) AND o.parent_column IS NULL AND n.parent_column IS NULL \
+             WHERE o.table_id IN ({}) AND o.parent_column IS NOT DISTINCT FROM n.parent_column \
                AND o.begin_snapshot <= {from} AND (o.end_snapshot IS NULL OR o.end_snapshot > {from}) \
                AND n.begin_snapshot <= {to} AND (n.end_snapshot IS NULL OR n.end_snapshot > {to})",
             list(&ids)

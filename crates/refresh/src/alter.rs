@@ -9,6 +9,7 @@ use registry::{Alteration, DynamicTable, RefreshTrigger, SchedulingState, Suspen
 use sql::names::{ObjectName, TableName, quote_identifier, written_length};
 use sql::properties::Properties;
 use sql::statement::AlterAction;
+use sql::tree;
 use uuid::Uuid;
 
 use crate::analysis::resolve_mode;
@@ -220,9 +221,21 @@ impl DynamicTables {
         let mut places: Vec<usize> =
             analysis.plan.references.iter().filter(|(_, name)| name == old).map(|(place, _)| *place).collect();
         places.sort_unstable();
+        let parsed = self.parser.parse(&query)?;
+        let mut without_alias = HashSet::new();
+        tree::visit(&parsed.node, &mut |node| {
+            if tree::is(node, "BASE_TABLE") && tree::text(node, "alias").is_empty() {
+                without_alias.extend(tree::location(node));
+            }
+        });
         for place in places.into_iter().rev() {
             let end = place + written_length(&query[place..]);
-            query.replace_range(place..end, &new.quoted(self.lake.alias()));
+            let mut written = new.quoted(self.lake.alias());
+            if without_alias.contains(&place) {
+                // The columns of the table may be qualified with its name.
+                written = format!("{written} AS {}", quote_identifier(&old.name));
+            }
+            query.replace_range(place..end, &written);
         }
         Ok(query)
     }

@@ -163,7 +163,8 @@ impl DynamicTables {
     fn first_refresh(&self, tables: Vec<DynamicTable>, id: Uuid, renewed: &HashSet<Uuid>) -> Result<RefreshReport> {
         let order = with_upstream(&tables, &HashSet::from([id]))?;
         let mut course = self.course(tables, &order, renewed)?;
-        let manner = Manner { trigger: RefreshTrigger::Creation, worker: None, full: &HashSet::new() };
+        // A replaced table is computed again though no source has changed.
+        let manner = Manner { trigger: RefreshTrigger::Creation, worker: None, full: renewed };
         let mut last = None;
         let mut failure = None;
         self.run(&mut course, &order, &manner, &|| false, &mut |report| {

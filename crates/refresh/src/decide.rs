@@ -114,6 +114,7 @@ impl DynamicTables {
         let plan = &situation.analysis.plan;
         let version = course.version.id;
         let from = if situation.start_over.is_some() { None } else { table.progress.data_version };
+        self.refuse_overtaken(plan, version, &course.tables)?;
         let spans = self.spans(plan, from, version, &course.tables)?;
         let mut figures = Figures { target_rows: situation.target.map(|target| target.rows), ..Figures::default() };
         figures.source_rows = self.source_rows(plan, course.version.id)?;

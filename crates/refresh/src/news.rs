@@ -12,7 +12,12 @@ impl DynamicTables {
     /// Whether it can be told from the catalog alone that the content is still right at the course's version.
     pub(crate) fn is_unchanged(&self, course: &Course, table: &DynamicTable, full: bool) -> Result<bool> {
         let Some(version) = table.progress.data_version else { return Ok(false) };
-        if full || version < course.since || self.analyse(&table.definition)?.plan.volatile {
+        // A lake that is older than what was read from it was restored from a backup.
+        if full
+            || version < course.since
+            || version > course.version.id
+            || self.analyse(&table.definition)?.plan.volatile
+        {
             return Ok(false);
         }
         if course.version.id == version && table.progress.snapshot.is_some() && !has_upstream(table) {
@@ -23,6 +28,15 @@ impl DynamicTables {
             !change.ours && !matches!(change.kind, ChangeKind::Inserted | ChangeKind::Deleted | ChangeKind::Compacted)
         };
         if after.iter().any(|change| reshaped(&change)) || foreign_write(&course.changes, version, table).is_some() {
+            return Ok(false);
+        }
+        let published_unheard = |change: &&Change| {
+            change.table_id.is_some()
+                && change.table_id == table.progress.target_table_id
+                && change.kind != ChangeKind::Compacted
+                && Some(change.snapshot) != table.progress.snapshot
+        };
+        if after.iter().any(published_unheard) {
             return Ok(false);
         }
         for source in &table.sources {
@@ -78,11 +92,12 @@ fn has_upstream(table: &DynamicTable) -> bool {
 pub(crate) fn foreign_write(changes: &Changes, since: SnapshotId, table: &DynamicTable) -> Option<String> {
     let target = table.progress.target_table_id?;
     let write = changes.changes.iter().find(|change| {
-        change.snapshot > since
-            && change.table_id == Some(target)
-            && !change.ours
-            && change.kind != ChangeKind::Compacted
+        let touched = change.table_id == Some(target) && !change.ours && change.kind != ChangeKind::Compacted;
+        change.snapshot > since && (touched || change.kind == ChangeKind::Forgotten)
     })?;
+    if write.kind == ChangeKind::Forgotten {
+        return Some(format!("snapshots up to {}, in which anything may have changed, were expired", write.snapshot));
+    }
     Some(format!("somebody else wrote to the table in snapshot {}", write.snapshot))
 }
 

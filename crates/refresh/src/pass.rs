@@ -10,6 +10,7 @@ use crate::course::{Course, Manner};
 use crate::prepare::Steps;
 use crate::publish::{must_prepare_again, was_overtaken};
 use crate::record::lag;
+use crate::recover::Agreement;
 use crate::report::RefreshReport;
 use crate::tables::DynamicTables;
 
@@ -94,6 +95,12 @@ impl DynamicTables {
     ) -> Result<RefreshReport> {
         let mut watermark = self.watermark(course, table)?;
         let mut agreement = self.agree(table, watermark.as_ref())?;
+        if agreement == Agreement::Agree && table.progress.data_version > Some(course.version.id) {
+            if table.progress.data_version <= Some(self.session.current_snapshot()?.id) {
+                return self.overtaken(table, refresh);
+            }
+            agreement = Agreement::Unknown("the lake is older than what was read from it".to_owned());
+        }
         let mut attempt = 0;
         loop {
             attempt += 1;

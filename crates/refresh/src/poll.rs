@@ -206,6 +206,10 @@ pub(crate) fn right_until(
     now: Timestamp,
 ) -> Option<Timestamp> {
     let version = table.progress.data_version?;
+    if version > changes.current.id {
+        // The lake was restored from a backup: what it holds now was never read.
+        return table.progress.data_timestamp.map(|time| time.min(now));
+    }
     let is_news = |change: &&lake::Change| {
         change.snapshot > version && (!change.ours || reads_isolated(table, tables, change.table_id))
     };

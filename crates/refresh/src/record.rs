@@ -161,10 +161,13 @@ impl DynamicTables {
         refresh.duration_ms = Some(millis(duration));
         refresh.lag_after_seconds = lag_after.map(|lag| lag.as_secs_f64());
         refresh.choice = Some(figures.to_json(definition.properties.cardinality_threshold));
-        // What it reads is looked up again only when its shape, or that of a source, may have changed.
-        let sources = match &situation.start_over {
-            Some(_) => Some(self.registered_sources(&situation.analysis.plan, &course.tables)?),
-            None => None,
+        // What it reads is looked up again only when a source may be another table than before: an incremental refresh
+        // has seen that none is.
+        let sources = match chosen.action {
+            RefreshAction::Full | RefreshAction::Reinitialize => {
+                Some(self.registered_sources(&situation.analysis.plan, &course.tables)?)
+            }
+            RefreshAction::NoData | RefreshAction::Incremental => None,
         };
         let change = ProgressChange { before, after: after.clone() };
         self.record(

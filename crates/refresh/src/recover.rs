@@ -64,6 +64,9 @@ impl DynamicTables {
         after.snapshot = Some(snapshot);
         after.refresh_id = Some(watermark.refresh_id.clone());
         after.fence = watermark.fence;
+        // How many rows it published nobody wrote down: they are counted again.
+        after.rows = None;
+        after.bytes = None;
         after.target_table_id = self.session.table(&table.definition.name, None)?.map(|known| known.id);
         after.consecutive_failures = 0;
         after.retry_at = None;

@@ -88,6 +88,27 @@ impl DynamicTables {
         Ok(spans)
     }
 
+    /// Refuses to bring a table to a data version that another process has brought its upstream tables past: whether one
+    /// of them changed between its publication before that version and the version itself, nobody knows.
+    pub(crate) fn refuse_overtaken(&self, plan: &Plan, to: SnapshotId, tables: &[DynamicTable]) -> Result<()> {
+        for source in &plan.sources {
+            let upstream = tables.iter().find(|table| table.definition.name == source.name && !is_isolated(table));
+            let Some(upstream) = upstream.filter(|table| table.progress.data_version > Some(to)) else { continue };
+            let id = upstream.definition.id;
+            let publication = self.registry.publication_at(id, to)?;
+            let is_latest = publication.is_some() && publication == upstream.progress.snapshot;
+            let is_of_this_version =
+                publication.is_some() && self.registry.publication_at(id, to - 1)? != publication;
+            if !is_latest && !is_of_this_version {
+                let message = format!("{} was refreshed past data version {to} meanwhile", source.name);
+                return Err(Error::new(Code::Conflict, message)
+                    .with_transient(true)
+                    .with_hint("Refresh again: that goes to the newest data version."));
+            }
+        }
+        Ok(())
+    }
+
     /// The windows of all sources, or why one of them cannot be had. Sources that are looked at between the same
     /// snapshots, which is all plain tables, cost as much as one.
     pub(crate) fn windows(&self, spans: &[Span]) -> Result<Told> {
@@ -154,7 +175,13 @@ impl DynamicTables {
             let mut state = state_of(span);
             if window.rule != WindowRule::Unchanged {
                 let columns: Vec<String> = source.used.iter().map(|column| column.name.clone()).collect();
-                let (came, went) = self.read_change(number, window, &columns)?;
+                let apart: Vec<String> = source
+                    .used
+                    .iter()
+                    .filter(|column| has_equal_values_that_differ(&column.data_type))
+                    .map(|column| column.name.clone())
+                    .collect();
+                let (came, went) = self.read_change(number, window, &columns, &apart)?;
                 state.came = (came > 0).then(|| view(number, "came"));
                 state.went = (went > 0).then(|| view(number, "went"));
                 changes.came += came;
@@ -166,9 +193,15 @@ impl DynamicTables {
         Ok(changes)
     }
 
-    fn read_change(&self, number: usize, window: &Window, columns: &[String]) -> Result<(u64, u64)> {
+    fn read_change(
+        &self,
+        number: usize,
+        window: &Window,
+        columns: &[String],
+        apart: &[String],
+    ) -> Result<(u64, u64)> {
         let delta = delta_table(number);
-        let rows = self.keep(&delta, &window.delta_sql(columns, apply::WEIGHT))?;
+        let rows = self.keep(&delta, &window.delta_sql_telling_apart(columns, apart, apply::WEIGHT))?;
         let weight = quote_identifier(apply::WEIGHT);
         let list = apply::column_list(columns);
         for (name, sign) in [("came", ">"), ("went", "<")] {
@@ -180,6 +213,12 @@ impl DynamicTables {
         let [came] = self.counts(&format!("SELECT count(*) FILTER ({weight} > 0) FROM temp.main.{delta}"))?;
         Ok((came, rows - came))
     }
+}
+
+/// Whether values of the type, or within it, can be equal and yet not the same to every function: 0.0 and -0.0, 30 days
+/// and a month.
+fn has_equal_values_that_differ(data_type: &str) -> bool {
+    ["DOUBLE", "FLOAT", "INTERVAL"].iter().any(|inexact| data_type.contains(inexact))
 }
 
 /// Why a table whose source's change cannot be told has to be initialised again; an error if that cannot be done either.

@@ -30,6 +30,9 @@ impl Location {
                     .with_context("registry", mask(text))
                     .with_hint("It has the form postgresql://user:password@host:port/database; escape special characters, such as @ as %40.")
             })?;
+            for key in unknown_parameters(text) {
+                tracing::warn!(parameter = key, "a parameter of the registry's URL is not known and has no effect");
+            }
             let options = match options.get_application_name() {
                 Some(_) => options,
                 None => options.application_name("dynamic-tables"),
@@ -41,6 +44,10 @@ impl Location {
             None if text.contains("://") => {
                 let scheme = text.split("://").next().unwrap_or_default();
                 return Err(Error::new(Code::Configuration, format!("a registry cannot be kept in {scheme:?}"))
+                    .with_hint(EXPECTED));
+            }
+            None if is_connection_string(text) => {
+                return Err(Error::new(Code::Configuration, "the registry cannot be given as a connection string")
                     .with_hint(EXPECTED));
             }
             None => text,
@@ -73,6 +80,43 @@ impl Location {
 }
 
 const EXPECTED: &str = "Give postgresql://user:password@host:port/database, or the path of an SQLite file.";
+
+/// Whether it is written as `host=... password=...`, and not the path that it would otherwise be taken for.
+fn is_connection_string(text: &str) -> bool {
+    let keys = ["host", "hostaddr", "port", "dbname", "user", "password"];
+    text.split_whitespace().any(|word| {
+        word.split_once('=').is_some_and(|(key, _)| keys.iter().any(|known| key.eq_ignore_ascii_case(known)))
+    })
+}
+
+/// The names of parameters that the driver does not know. Its own warning shows their values, which may be secret.
+fn unknown_parameters(url: &str) -> impl Iterator<Item = &str> {
+    let parameters = url.split_once('?').map_or("", |(_, parameters)| parameters);
+    let keys = parameters.split('&').filter_map(|parameter| parameter.split_once('=')).map(|(key, _)| key);
+    keys.filter(|key| !PARAMETERS.contains(key) && !key.starts_with("options["))
+}
+
+/// The parameters that the driver knows.
+const PARAMETERS: [&str; 18] = [
+    "sslmode",
+    "ssl-mode",
+    "sslrootcert",
+    "ssl-root-cert",
+    "ssl-ca",
+    "sslcert",
+    "ssl-cert",
+    "sslkey",
+    "ssl-key",
+    "statement-cache-capacity",
+    "host",
+    "hostaddr",
+    "port",
+    "dbname",
+    "user",
+    "password",
+    "application_name",
+    "options",
+];
 
 /// The URL with its passwords replaced. Rather hides too much than too little: a password may hold an unescaped `@`
 /// or `/`.
@@ -117,6 +161,16 @@ mod tests {
     }
 
     #[test]
+    fn parameters_without_effect_are_named_without_their_values() {
+        let of = |url| unknown_parameters(url).collect::<Vec<_>>();
+        assert_eq!(
+            of("postgresql://h/d?sslmode=require&ssl_mode=x&options[a]=b&sslpassword=y"),
+            ["ssl_mode", "sslpassword"]
+        );
+        assert!(of("postgresql://h/d").is_empty());
+    }
+
+    #[test]
     fn locations_are_told_apart() {
         assert!(matches!(Location::parse("postgres://h/d").unwrap(), Location::Postgres(_)));
         assert!(
@@ -127,9 +181,15 @@ mod tests {
         );
         assert!(matches!(Location::parse("C-drive.db").unwrap(), Location::File(_)));
         assert!(matches!(Location::parse(":memory:").unwrap(), Location::Memory));
-        for wrong in
-            ["", "  ", "sqlite:", "mysql://h/d", "postgresql://u:secret@h:port/d", "postgresql://h/d?sslmode=maybe"]
-        {
+        for wrong in [
+            "",
+            "  ",
+            "sqlite:",
+            "mysql://h/d",
+            "postgresql://u:secret@h:port/d",
+            "postgresql://h/d?sslmode=maybe",
+            "host=h password=secret",
+        ] {
             let error = Location::parse(wrong).unwrap_err();
             assert_eq!(error.code(), Code::Configuration, "{wrong}");
             assert!(!format!("{error:?} {error}").contains("secret"), "{error:?}");

@@ -47,6 +47,9 @@ pub(crate) async fn open_file(path: &Path) -> Result<SqlitePool> {
     Ok(SqlitePoolOptions::new()
         .max_connections(MAX_CONNECTIONS)
         .acquire_timeout(BUSY_LIMIT + BUSY_LIMIT)
+        // On a full disk SQLite rolls back by itself. The driver's rollback then fails, and it believes for ever that the
+        // connection is in a transaction.
+        .before_acquire(|connection, _| Box::pin(async move { Ok(!connection.is_in_transaction()) }))
         .connect_lazy_with(options))
 }
 

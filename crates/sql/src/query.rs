@@ -9,6 +9,8 @@ use std::collections::HashMap;
 use error::{Code, Error, Result, Span};
 use serde_json::Value;
 
+use crate::tree;
+
 /// Turns SELECT statements into trees and trees into SQL.
 ///
 /// Not `Sync`: open one per thread.
@@ -145,12 +147,51 @@ fn function_traits(engine: &duckdb::Connection) -> duckdb::Result<HashMap<String
             FunctionTraits { aggregate: row.get(1)?, volatile: row.get(2)?, per_query: row.get(3)? },
         ))
     })?;
-    rows.collect()
+    let mut traits: HashMap<String, FunctionTraits> = rows.collect::<duckdb::Result<_>>()?;
+    follow_macros(engine, &mut traits)?;
+    Ok(traits)
+}
+
+/// A macro of the engine is what it calls: `geomean(x)` an aggregate, `ago(i)` another value in every query.
+fn follow_macros(engine: &duckdb::Connection, traits: &mut HashMap<String, FunctionTraits>) -> duckdb::Result<()> {
+    let mut statement = engine.prepare(
+        "SELECT lower(function_name), json_serialize_sql('SELECT ' || macro_definition)::VARCHAR
+         FROM duckdb_functions() WHERE function_type = 'macro' AND macro_definition IS NOT NULL",
+    )?;
+    let rows = statement.query_map([], |row| Ok((row.get(0)?, row.get(1)?)))?;
+    let macros: Vec<(String, String)> = rows.collect::<duckdb::Result<_>>()?;
+    // Macros call macros: look until nothing is learnt any more.
+    loop {
+        let before = traits.clone();
+        for (name, definition) in &macros {
+            let mut sum = traits.get(name).copied().unwrap_or_default();
+            let parsed: Value = serde_json::from_str(definition).unwrap_or_default();
+            tree::visit(&parsed, &mut |node| {
+                // `current_timestamp` is written without parentheses.
+                sum.per_query |= tree::column_reference(node).as_deref() == Some(&["current_timestamp"]);
+                if tree::is(node, "FUNCTION")
+                    && let Some(known) = traits.get(&tree::text(node, "function_name").to_lowercase())
+                {
+                    sum.aggregate |= known.aggregate;
+                    sum.volatile |= known.volatile;
+                    sum.per_query |= known.per_query;
+                }
+            });
+            traits.insert(name.clone(), sum);
+        }
+        if *traits == before {
+            return Ok(());
+        }
+    }
 }
 
 fn parse_json(text: &str) -> Result<Value> {
-    serde_json::from_str(text)
-        .map_err(|cause| Error::new(Code::Internal, "the engine's query tree is not JSON").with_source(cause))
+    serde_json::from_str(text).map_err(|cause| {
+        // The reader's bound on depth keeps what walks the tree from running out of stack; it is the only way to fail.
+        Error::new(Code::Query, "the query is nested too deeply")
+            .with_source(cause)
+            .with_hint("Take a part of it out into a view.")
+    })
 }
 
 fn parse_error(text: &str, tree: &Value) -> Error {
@@ -207,6 +248,8 @@ mod tests {
         assert!(parser.function("SUM").unwrap().aggregate);
         assert!(parser.function("random").unwrap().volatile);
         assert!(parser.function("now").unwrap().per_query);
+        assert!(parser.function("geometric_mean").unwrap().aggregate, "a macro of a macro of an aggregate");
+        assert!(parser.function("ago").unwrap().per_query);
         assert!(parser.function("no_such_function").is_none());
     }
 }

@@ -28,8 +28,14 @@ pub(crate) enum Kind {
     Symbol(char),
 }
 
-/// The tokens of a text; comments and white space are left out. The only failure is something that is never closed.
+/// The tokens of a text; comments and white space are left out. It fails on something that is never closed, and on a
+/// NUL character: DuckDB would silently leave out what follows it.
 pub(crate) fn tokenize(text: &str) -> Result<Vec<Token>> {
+    if let Some(place) = text.find('\0') {
+        return Err(Error::new(Code::Query, "the text holds a NUL character")
+            .with_hint("Remove it; in a string write chr(0).")
+            .with_span(Span::new(text, place, 1)));
+    }
     let mut lexer = Lexer { text, position: 0 };
     let mut tokens = Vec::new();
     while let Some(token) = lexer.next_token()? {

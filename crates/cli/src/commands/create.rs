@@ -141,7 +141,7 @@ pub fn reads_one_of(query: &str, earlier: &[Pending]) -> bool {
         if name.chars().all(is_word) {
             query.split(|character| !is_word(character)).any(|word| same_identifier(word, name))
         } else {
-            query.to_ascii_lowercase().contains(&name.to_ascii_lowercase())
+            query.to_ascii_lowercase().contains(&name.replace('"', "\"\"").to_ascii_lowercase())
         }
     })
 }

@@ -339,3 +339,38 @@ fn a_disk_that_is_full_during_a_refresh() {
     assert_eq!(program.sql("SELECT count(*) FROM copy"), ["2000003"]);
     program.ok(&["verify"]);
 }
+
+#[test]
+fn a_nul_character_that_would_cut_the_query_short() {
+    assert!(
+        refused("CREATE DYNAMIC TABLE t TARGET_LAG = '1 minute' AS SELECT id FROM orders WHERE id = 1\0 AND false")
+            .contains("NUL")
+    );
+    let program = Program::new();
+    program.file("nul.sql", "SELECT 1 AS a\0, 2 AS b");
+    assert!(program.fails(1, &["sql", "-f", "nul.sql"]).contains(" --> nul.sql:1:14"));
+}
+
+#[test]
+fn a_query_that_is_nested_too_deeply() {
+    let query = format!("{}orders{}", "(SELECT * FROM ".repeat(300), ")".repeat(300));
+    let error = refused(&format!("CREATE DYNAMIC TABLE t TARGET_LAG = '1 minute' AS SELECT * FROM {query}"));
+    assert!(error.starts_with("error[QUERY]: the query is nested too deeply"), "{error}");
+}
+
+#[test]
+fn a_registry_given_as_a_connection_string() {
+    let program = Program::new();
+    let error = program.fails(1, &["list", "--pg-url", "host=127.0.0.1 port=1 password=verysecret"]);
+    assert!(!error.contains("verysecret"), "{error}");
+    assert_eq!(std::fs::read_dir(program.path()).unwrap().count(), 0, "nothing was made");
+}
+
+#[test]
+fn secrets_in_parameters_that_the_driver_does_not_know() {
+    let program = Program::with_orders();
+    let url = "postgresql://u:verysecret@127.0.0.1:1/d?sslpassword=verysecret&connect_timeout=3";
+    let error = program.fails(2, &["list", "--pg-url", url]);
+    assert!(!error.contains("verysecret"), "{error}");
+    assert!(error.contains("connect_timeout"), "{error}");
+}

@@ -134,3 +134,13 @@ fn settings_of_duckdb_reach_it() {
     assert_eq!(run.code, 0, "{run:?}");
     assert!(run.stderr.contains("warning:") && run.stderr.contains("data_inlining_row_limit"), "{run:?}");
 }
+
+#[test]
+fn a_lake_with_another_data_path_is_found_again_without_it() {
+    let program = Program::new();
+    program.ok(&["sql", "--data-path", "elsewhere", "-c", "CREATE TABLE t AS SELECT 1 AS a"]);
+    assert_eq!(program.ok(&["sql", "-c", "FROM t"]).trim_end(), "a\n1");
+    assert!(!program.path().join("lake_data").exists());
+    let error = program.fails(1, &["list", "--data-path", "other"]);
+    assert!(error.contains("leave --data-path out"), "{error}");
+}

@@ -94,3 +94,15 @@ fn validate_reports_every_check() {
     assert!(run.stdout.contains("\"FAIL\"") && run.stdout.contains("ordres"), "{run:?}");
     assert_eq!(program.inventory().1, Vec::<String>::new());
 }
+
+#[test]
+fn a_table_with_a_quote_in_its_name_is_read_by_the_next_statement() {
+    let program = Program::with_orders();
+    program.file(
+        "odd.sql",
+        "CREATE DYNAMIC TABLE \"a\"\"b;c\" TARGET_LAG = '1 minute' AS SELECT count(*) AS n FROM orders;\n\
+         CREATE DYNAMIC TABLE \"SELECT\" TARGET_LAG = '1 minute' AS SELECT max(n) AS m FROM \"a\"\"b;c\";",
+    );
+    program.ok(&["create", "-f", "odd.sql"]);
+    program.ok(&["verify"]);
+}

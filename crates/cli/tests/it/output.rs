@@ -89,3 +89,12 @@ fn a_reader_that_goes_away_stops_nothing() {
     assert_eq!(run.stderr, "");
     assert_eq!(program.sql("SELECT a FROM afterwards"), ["1"]);
 }
+
+#[test]
+fn values_do_not_steer_the_terminal() {
+    let program = Program::new();
+    let select = ["sql", "-c", "SELECT 'a' || chr(27) || '[2Jb' AS x"];
+    assert_eq!(program.ok(&select).trim_end(), "x\na\\u{1b}[2Jb");
+    let csv = program.ok(&[&select[..], &["--format", "csv"]].concat());
+    assert!(csv.contains("a\u{1b}[2Jb"), "a program gets what is there: {csv:?}");
+}

@@ -5,7 +5,7 @@
 //! what that needs, the change is *folded* into their stored rows (see [`super::fold`]). Without GROUP BY
 //! there is one group that always exists.
 
-use error::Result;
+use error::{Code, Result};
 use serde_json::Value;
 use sql::query::Parser;
 use sql::tree;
@@ -78,12 +78,19 @@ impl Aggregate {
         let key_columns = key_columns(node, &keys, output);
         let calls = calls(node, renderer.parser);
         let arguments: Vec<Value> = calls.iter().flat_map(|call| tree::list(call, "children")).cloned().collect();
-        let argument_types = {
-            let probe = input(node, arguments.clone());
-            if arguments.is_empty() {
-                Vec::new()
-            } else {
-                catalog.describe(&renderer.sql(&linear::all(&probe, &lowered.leaves, Reading::New))?)?
+        // An alias of the select list, in WHERE or in another item, means nothing to the input of the aggregate.
+        let filters = calls.iter().map(|call| &call["filter"]).filter(|filter| !filter.is_null());
+        let unbound = Reason::new("the groups cannot be computed apart from the query: write out its aliases", None);
+        let mut probed = arguments.clone();
+        probed.extend(keys.iter().chain(filters).map(|expression| named(expression.clone(), "")));
+        let argument_types = if probed.is_empty() {
+            Vec::new()
+        } else {
+            let probe = input(node, probed);
+            match catalog.describe(&renderer.sql(&linear::all(&probe, &lowered.leaves, Reading::New))?) {
+                Ok(types) => types,
+                Err(error) if error.code() == Code::Query => return Ok(Err(unbound)),
+                Err(error) => return Err(error),
             }
         };
         let type_of = |argument: &Value| -> Option<&str> {
@@ -255,11 +262,12 @@ fn key_columns(node: &Value, keys: &[Value], output: &[(String, String)]) -> Opt
     if items.len() != output.len() || items.iter().any(|item| tree::is(item, "STAR")) {
         return None;
     }
-    keys.iter().map(|key| items.iter().position(|item| stands_for(item, key))).collect()
+    keys.iter().map(|key| items.iter().position(|item| stands_for(item, key, &node["from_table"]))).collect()
 }
 
-/// Whether the item is the key. `o.region` is `region`: DuckDB would not have bound the query otherwise.
-pub(super) fn stands_for(item: &Value, key: &Value) -> bool {
+/// Whether the item is the key. `o.region` is `region` if `o` is a table in FROM and not a struct: DuckDB would not have
+/// bound the query otherwise.
+pub(super) fn stands_for(item: &Value, key: &Value, from: &Value) -> bool {
     if tree::same_expression(item, key) {
         return true;
     }
@@ -268,7 +276,17 @@ pub(super) fn stands_for(item: &Value, key: &Value) -> bool {
     let tail = |parts: &[&str]| -> Vec<String> {
         parts[parts.len() - shorter..].iter().map(|part| part.to_lowercase()).collect()
     };
-    left.len() != right.len() && tail(&left) == tail(&right)
+    let longer = if left.len() > right.len() { &left } else { &right };
+    let qualifier = longer[..longer.len() - shorter].last();
+    qualifier.is_some_and(|qualifier| is_in_from(qualifier, from)) && tail(&left) == tail(&right)
+}
+
+/// Whether a table in FROM goes by this name.
+fn is_in_from(name: &str, from: &Value) -> bool {
+    if tree::is(from, "JOIN") {
+        return is_in_from(name, &from["left"]) || is_in_from(name, &from["right"]);
+    }
+    tree::text(from, "alias").eq_ignore_ascii_case(name)
 }
 
 /// Every call of an aggregate in the select list and HAVING.
@@ -296,19 +314,9 @@ fn is_exact<'types>(call: &Value, type_of: &dyn Fn(&Value) -> Option<&'types str
         && arguments.iter().all(|argument| type_of(argument).is_some_and(is_exact_type))
 }
 
-/// Whether sums of this type are the same in whatever order they are taken.
+/// Whether sums of this type are the same in whatever order they are taken. Those of UHUGEINT are taken as DOUBLE.
 pub(super) fn is_exact_type(data_type: &str) -> bool {
-    const INTEGERS: [&str; 10] = [
-        "TINYINT",
-        "SMALLINT",
-        "INTEGER",
-        "BIGINT",
-        "HUGEINT",
-        "UTINYINT",
-        "USMALLINT",
-        "UINTEGER",
-        "UBIGINT",
-        "UHUGEINT",
-    ];
+    const INTEGERS: [&str; 9] =
+        ["TINYINT", "SMALLINT", "INTEGER", "BIGINT", "HUGEINT", "UTINYINT", "USMALLINT", "UINTEGER", "UBIGINT"];
     INTEGERS.contains(&data_type) || data_type.starts_with("DECIMAL(")
 }

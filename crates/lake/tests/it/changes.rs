@@ -44,7 +44,10 @@ fn changes_name_what_happened_to_which_table() {
         assert!(session.snapshot(all.current.id + 1).unwrap().is_none());
         assert!(session.snapshot(start).unwrap().unwrap().time <= all.current.time);
         session.query("CALL ducklake_expire_snapshots('lake', versions => [0, 1])").unwrap();
-        assert_eq!(session.changes_since(start).unwrap().oldest, 2);
+        let known = session.changes_since(start).unwrap();
+        assert_eq!(known.oldest, 2);
+        assert_eq!((known.changes[0].snapshot, known.changes[0].kind), (1, ChangeKind::Forgotten));
+        assert!(known.changes[1..].iter().all(|change| change.kind != ChangeKind::Forgotten));
         assert!(session.snapshot(1).unwrap().is_none());
     }
 }

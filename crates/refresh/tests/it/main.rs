@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs)]
 
 mod random_changes;
+mod regressions;
 mod slice;
 mod together;
 mod traps;

@@ -88,6 +88,37 @@ fn a_snapshot_that_was_expired() {
 }
 
 #[test]
+fn a_snapshot_that_was_expired_behind_the_back_of_others() {
+    let lake = lake();
+    lake.run("DELETE FROM lake.src WHERE id < 10; CREATE TABLE lake.other (x INTEGER)").unwrap();
+    lake.run("CALL ducklake_expire_snapshots('lake', older_than => now() + INTERVAL 1 DAY)").unwrap();
+    lake.run("INSERT INTO lake.other VALUES (1)").unwrap();
+    assert_ne!(naive(&lake), Some(truth(&lake)), "what is left tells of no change to the source");
+    let report = refreshed(&lake);
+    assert_eq!(report.action, Some(RefreshAction::Reinitialize));
+    assert!(report.reason.contains("expired"), "{}", report.reason);
+}
+
+/// What a lake looks like that was restored from a backup: the registry has seen snapshots that it does not have.
+#[test]
+fn a_lake_that_is_older_than_what_was_read_from_it() {
+    let lake = lake();
+    let registry = lake.tables.registry();
+    let table = registry.load_all().unwrap().swap_remove(0);
+    let ahead = registry::Advance {
+        table: table.definition.id,
+        refresh_id: table.progress.refresh_id,
+        data_version: lake.others.current_snapshot().unwrap().id + 5,
+        data_timestamp: table.progress.data_timestamp.unwrap(),
+    };
+    assert_eq!(registry.advance(&[ahead]).unwrap(), 1);
+    lake.run("DELETE FROM lake.src WHERE id < 10").unwrap();
+    let report = refreshed(&lake);
+    assert_eq!(report.action, Some(RefreshAction::Reinitialize));
+    assert!(report.reason.contains("older"), "{}", report.reason);
+}
+
+#[test]
 fn a_column_that_changed_its_type() {
     let lake = ThrowAway::new().unwrap();
     lake.run(&format!("CREATE TABLE lake.src (id INTEGER, v INTEGER); INSERT INTO lake.src VALUES (1, 2); {TABLE}"))

@@ -50,6 +50,21 @@ fn many_threads_share_one_registry(fixture: &Fixture) {
     assert_eq!(fixture.registry.load_all().unwrap().len(), 12);
 }
 
+/// As SQLite does on a full disk.
+#[test]
+fn a_transaction_that_sqlite_rolled_back_by_itself_spoils_nothing() {
+    let fixture = Fixture::sqlite();
+    fixture.ask(
+        "CREATE TRIGGER full BEFORE INSERT ON dynamic_table BEGIN SELECT RAISE(ROLLBACK, 'database or disk is full'); END",
+    );
+    for _ in 0..8 {
+        let error = fixture.registry.create(&table("daily")).unwrap_err();
+        assert!(error.message().contains("full"), "{error}");
+    }
+    fixture.ask("DROP TRIGGER full");
+    fixture.registry.create(&table("daily")).unwrap();
+}
+
 fn clones_and_debug_output_show_no_password(fixture: &Fixture) {
     let shown = format!("{:?} {}", fixture.registry.clone(), fixture.registry.address());
     assert_no_secret(&shown);

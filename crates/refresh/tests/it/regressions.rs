@@ -1,0 +1,215 @@
+//! Wrong tables that were once made: each test is the shortest way there.
+
+use refresh::RefreshReport;
+use registry::RefreshAction;
+use testkit::lake::ThrowAway;
+
+fn lake(text: &str) -> ThrowAway {
+    let lake = ThrowAway::new().unwrap();
+    lake.run(text).unwrap();
+    lake
+}
+
+/// A dynamic table `t` of a query that has to have an incremental rule.
+fn table(query: &str) -> String {
+    format!("CREATE DYNAMIC TABLE t TARGET_LAG = '1 hour' REFRESH_MODE = INCREMENTAL AS {query}")
+}
+
+/// A dynamic table `t` of whatever query.
+fn any_table(query: &str) -> String {
+    format!("CREATE DYNAMIC TABLE t TARGET_LAG = '1 hour' AS {query}")
+}
+
+/// Refreshes everything, and compares `t` with its query both by the product's oracle and as plain SQL.
+fn right(lake: &ThrowAway, query: &str) -> Vec<RefreshReport> {
+    let reports = lake.refresh(&[]).unwrap();
+    lake.verify().unwrap();
+    assert_eq!(lake.rows("FROM lake.t").unwrap(), lake.rows(query).unwrap(), "{query}");
+    reports
+}
+
+#[test]
+fn a_replaced_source_goes_on_changing() {
+    let query = "SELECT id FROM src";
+    for mode in ["INCREMENTAL", "AUTO", "FULL"] {
+        let lake = lake(&format!(
+            "CREATE TABLE lake.src (id INTEGER);
+             CREATE DYNAMIC TABLE t TARGET_LAG = '1 hour' REFRESH_MODE = {mode} AS {query}"
+        ));
+        lake.run("CREATE OR REPLACE TABLE lake.src AS SELECT 1::INTEGER AS id").unwrap();
+        right(&lake, query);
+        lake.run("INSERT INTO lake.src VALUES (2)").unwrap();
+        right(&lake, query);
+    }
+}
+
+#[test]
+fn a_refresh_that_the_registry_never_heard_of_filled_an_empty_table() {
+    let lake = lake(&format!("CREATE TABLE lake.src (id INTEGER); {}", any_table("SELECT id FROM src")));
+    let registry = lake.registry_url().strip_prefix("sqlite:").unwrap().to_owned();
+    let before = format!("{registry}.before");
+    for part in ["", "-wal", "-shm"] {
+        let file = format!("{registry}{part}");
+        if std::path::Path::new(&file).exists() {
+            std::fs::copy(&file, format!("{before}{part}")).unwrap();
+        }
+    }
+    lake.run("INSERT INTO lake.src VALUES (1), (2)").unwrap();
+    lake.refresh(&[]).unwrap();
+    // Another process, whose registry is the one from before the refresh.
+    let restored = registry::Registry::open(&format!("sqlite:{before}")).unwrap();
+    let another = refresh::DynamicTables::open(::lake::Lake::open(lake.options()).unwrap(), restored).unwrap();
+    lake.run("INSERT INTO lake.src VALUES (3)").unwrap();
+    let request = refresh::RefreshRequest {
+        names: Vec::new(),
+        full: false,
+        trigger: registry::RefreshTrigger::Manual,
+        worker: None,
+    };
+    let report = another.refresh(&request).unwrap().swap_remove(0);
+    assert!(report.error.is_none(), "{report:?}");
+    assert_eq!(lake.rows("FROM lake.t").unwrap(), lake.rows("FROM lake.src").unwrap());
+}
+
+#[test]
+fn a_definition_is_replaced_although_no_source_changed() {
+    let lake = lake(&format!("CREATE TABLE lake.src AS SELECT 1 AS id; {}", any_table("SELECT id FROM src")));
+    lake.refresh(&[]).unwrap();
+    lake.run("CREATE DYNAMIC TABLE reader TARGET_LAG = '1 hour' AS SELECT * FROM t").unwrap();
+    lake.run("CREATE TABLE lake.other (x INTEGER)").unwrap();
+    lake.refresh(&[]).unwrap();
+    lake.run("CREATE OR REPLACE DYNAMIC TABLE t TARGET_LAG = '1 hour' AS SELECT id + 10 AS id FROM src").unwrap();
+    assert_eq!(lake.rows("FROM lake.t").unwrap(), lake.rows("SELECT 11").unwrap());
+    right(&lake, "SELECT id + 10 FROM lake.src");
+    assert_eq!(lake.rows("FROM lake.reader").unwrap(), lake.rows("SELECT 11").unwrap());
+}
+
+#[test]
+fn macros_of_the_engine_are_what_they_call() {
+    let query = "SELECT geomean(v) AS mean FROM src";
+    let lake = lake(&format!("CREATE TABLE lake.src AS SELECT 4.0::DOUBLE AS v; {}", any_table(query)));
+    lake.run("INSERT INTO lake.src VALUES (9)").unwrap();
+    right(&lake, query);
+    assert!(lake.run(&table("SELECT v, ago(INTERVAL 1 DAY) AS then FROM src").replace(" t ", " u ")).is_err());
+}
+
+#[test]
+fn a_field_is_not_the_column_of_its_name() {
+    let query = "SELECT s.x AS sx, x, count(*) AS n FROM src GROUP BY x, s.x";
+    let lake = lake(&format!("CREATE TABLE lake.src AS SELECT 1 AS x, {{'x': 2}} AS s; {}", table(query)));
+    lake.run("INSERT INTO lake.src VALUES (1, {'x': 2}), (2, {'x': 1})").unwrap();
+    right(&lake, query);
+}
+
+#[test]
+fn a_field_that_was_dropped_and_added_again() {
+    let query = "SELECT id, s.b AS b FROM src";
+    let lake = lake(&format!("CREATE TABLE lake.src AS SELECT 1 AS id, {{'a': 1, 'b': 2}} AS s; {}", table(query)));
+    lake.run("ALTER TABLE lake.src DROP COLUMN s.b").unwrap();
+    lake.run("ALTER TABLE lake.src ADD COLUMN s.b INTEGER").unwrap();
+    let reports = right(&lake, query);
+    assert_eq!(reports[0].action, Some(RefreshAction::Reinitialize));
+}
+
+#[test]
+fn values_that_are_equal_and_yet_differ() {
+    let query = "SELECT id, v::VARCHAR AS v, d::VARCHAR AS d FROM src";
+    let lake = lake(&format!(
+        "CREATE TABLE lake.src AS SELECT 1 AS id, INTERVAL '1 month' AS v, 0.0::DOUBLE AS d; {}",
+        table(query)
+    ));
+    lake.run("UPDATE lake.src SET v = INTERVAL '30 days'").unwrap();
+    right(&lake, query);
+    lake.run("UPDATE lake.src SET d = '-0.0'::DOUBLE").unwrap();
+    right(&lake, query);
+}
+
+#[test]
+fn a_sum_that_is_taken_as_a_floating_point_number() {
+    let query = "SELECT g, count(*) AS n, sum(v) AS s, count(v) AS c FROM src GROUP BY g";
+    let lake =
+        lake(&format!("CREATE TABLE lake.src AS SELECT 1 AS g, 102::UHUGEINT AS v, 1 AS id; {}", table(query)));
+    lake.run("INSERT INTO lake.src VALUES (1, 340282366920938463463374607431768211455, 2)").unwrap();
+    right(&lake, query);
+    lake.run("DELETE FROM lake.src WHERE id = 2").unwrap();
+    right(&lake, query);
+}
+
+#[test]
+fn aliases_of_the_select_list_in_other_places() {
+    for query in [
+        "SELECT v % 3 AS g, count(*) AS n FROM src WHERE g > 0 GROUP BY g",
+        "SELECT v + 1 AS d, d * 2 AS e, count(*) AS n FROM src GROUP BY ALL",
+        "WITH c(p, q) AS (SELECT v, v + 1 FROM src) SELECT * FROM c AS r(x)",
+        "SELECT rowid AS place, v FROM src",
+    ] {
+        let lake =
+            lake(&format!("CREATE TABLE lake.src AS SELECT i AS v FROM range(2000) AS r(i); {}", any_table(query)));
+        lake.run("INSERT INTO lake.src VALUES (3001)").unwrap();
+        lake.refresh(&[]).unwrap();
+        lake.run("DELETE FROM lake.src WHERE v = 2").unwrap();
+        right(&lake, query);
+    }
+}
+
+#[test]
+fn tables_that_are_named_in_arguments() {
+    for query in ["SELECT id FROM query_table('src')", "SELECT id FROM query('SELECT id FROM src')"] {
+        let lake = lake(&format!("CREATE TABLE lake.src AS SELECT 1 AS id; {}", any_table(query)));
+        lake.run("INSERT INTO lake.src VALUES (2)").unwrap();
+        right(&lake, "SELECT id FROM lake.src");
+    }
+}
+
+#[test]
+fn the_time_zone_of_a_process_is_not_that_of_a_result() {
+    let query = "SELECT moment::DATE AS day, count(*) AS n FROM src GROUP BY 1";
+    let lake = ThrowAway::with(testkit::lake::CatalogKind::Sqlite, "").unwrap();
+    lake.run("CREATE TABLE lake.src AS SELECT TIMESTAMPTZ '2024-01-01 02:00:00+00' AS moment").unwrap();
+    lake.others.execute("SET GLOBAL TimeZone = 'America/New_York'").unwrap();
+    lake.run(&table(query)).unwrap();
+    assert_eq!(lake.rows("SELECT day::VARCHAR FROM lake.t").unwrap(), [[Some("2024-01-01".to_owned())]]);
+}
+
+#[test]
+fn readers_follow_a_renamed_table_that_qualifies_its_columns() {
+    let lake = lake(&format!(
+        "CREATE TABLE lake.src AS SELECT 1 AS id; {};
+         CREATE DYNAMIC TABLE reader TARGET_LAG = '1 hour' AS SELECT t.id FROM t",
+        any_table("SELECT id FROM src")
+    ));
+    lake.run("ALTER DYNAMIC TABLE t RENAME TO u; INSERT INTO lake.src VALUES (2)").unwrap();
+    lake.refresh(&[]).unwrap();
+    lake.verify().unwrap();
+    assert_eq!(lake.rows("FROM lake.reader").unwrap(), lake.rows("FROM lake.src").unwrap());
+}
+
+#[test]
+fn an_upstream_table_that_another_process_took_past_the_version() {
+    let lake = lake(
+        "CREATE TABLE lake.src AS SELECT 1 AS id;
+         CREATE DYNAMIC TABLE u TARGET_LAG = '1 minute' AS SELECT count(*) AS n FROM src;
+         CREATE DYNAMIC TABLE t TARGET_LAG = '1 minute' AS
+         SELECT u.n = c.n AS agree FROM u, (SELECT count(*) AS n FROM src) AS c",
+    );
+    lake.run("INSERT INTO lake.src VALUES (2)").unwrap();
+    let another = lake.another().unwrap();
+    let refreshed = std::cell::Cell::new(false);
+    // Between what this process saw to be the newest version and its first table.
+    let meanwhile = || {
+        if !refreshed.replace(true) {
+            lake.run("INSERT INTO lake.src VALUES (3)").unwrap();
+            let names = vec![sql::names::ObjectName::parse("u").unwrap()];
+            let trigger = registry::RefreshTrigger::Manual;
+            another.refresh(&refresh::RefreshRequest { names, full: false, trigger, worker: None }).unwrap();
+        }
+        false
+    };
+    let later = jiff::Timestamp::now() + std::time::Duration::from_secs(3_000);
+    let pause = std::time::Duration::from_secs(1);
+    lake.tables.run_due(later, pause, "worker", &meanwhile, &mut |_| {}).unwrap();
+    assert!(refreshed.get());
+    assert_eq!(lake.rows("FROM lake.t").unwrap(), [[Some("true".to_owned())]]);
+    lake.refresh(&[]).unwrap();
+    assert_eq!(lake.rows("FROM lake.t").unwrap(), [[Some("true".to_owned())]]);
+}
