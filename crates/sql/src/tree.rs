@@ -144,6 +144,15 @@ pub fn derived_table(query_node: Value, alias: &str, column_aliases: &[Value]) -
     })
 }
 
+/// A reference to a table that is not named yet.
+#[must_use]
+pub fn table_reference(alias: &str, column_aliases: &[Value]) -> Value {
+    json!({
+        "type": "BASE_TABLE", "alias": alias, "sample": null, "query_location": NO_LOCATION, "schema_name": "",
+        "table_name": "", "column_name_alias": column_aliases, "catalog_name": "", "at_clause": null,
+    })
+}
+
 /// A column reference.
 #[must_use]
 pub fn column(parts: &[&str]) -> Value {
