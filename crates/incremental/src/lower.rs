@@ -14,7 +14,7 @@ use crate::expression::{calls_aggregate, doubts, varies, windows};
 use crate::inline::{inline, leaf_of, mark_leaf, number_leaves};
 use crate::render::{Input, Inputs, Reading, Renderer, SourceState};
 use crate::resolve::ResolvedSource;
-use crate::rules::keyed::{Keyed, KeyedInput};
+use crate::rules::keyed::{KeySet, Keyed, Place, input_query, key_column, key_items};
 use crate::rules::{aggregate, linear, set_operation, window};
 use crate::stage::Stage;
 use crate::{Catalog, Operator, Reason};
@@ -60,8 +60,10 @@ pub enum Shape {
 pub struct Draft {
     /// Its tree.
     pub node: Value,
-    /// Its inputs with their keys.
-    pub inputs: Vec<KeyedInput>,
+    /// The keys by which touched rows are told.
+    pub sets: Vec<KeySet>,
+    /// Its input is linear, so that its change can be folded.
+    pub linear_input: bool,
     /// No two rows of its result are equal.
     pub unique: bool,
     /// What an aggregate calls; `None` for other operators.
@@ -69,6 +71,22 @@ pub struct Draft {
     /// Its place among the operators.
     pub operator: usize,
 }
+
+/// What FROM and WHERE of a SELECT are, looked at from above.
+#[derive(Debug, Default)]
+struct Scope {
+    /// Keys by which touched rows are told; empty if the scope is linear.
+    sets: Vec<KeySet>,
+}
+
+impl Scope {
+    fn is_linear(&self) -> bool {
+        self.sets.is_empty()
+    }
+}
+
+/// The name of the keys that a change of a scope touches.
+const WATCHED: &str = "__dt_w";
 
 /// What lowering is done with.
 pub struct Surroundings<'a> {
@@ -216,7 +234,7 @@ impl Lowering<'_> {
             let clause = node[clause].clone();
             self.expression(operator, &clause);
         }
-        self.from(&mut node["from_table"], depth + 1)?;
+        let scope = self.from(&mut node["from_table"], depth + 1)?;
         if !self.reasons.is_empty() {
             return Ok(Shape::Opaque);
         }
@@ -230,19 +248,20 @@ impl Lowering<'_> {
             return Ok(Shape::Opaque);
         }
         if aggregate {
-            self.aggregate(operator, node)
+            self.aggregate(operator, node, &scope)
         } else if !windows.is_empty() {
             let keys = window::shared_partition(&windows);
             self.grouped(
                 operator,
                 node,
+                &scope,
                 keys,
                 false,
                 "windows without a PARTITION BY that all of them share span the whole input",
             )
         } else if !distinct_on.is_empty() {
             match self.keys(node, &distinct_on)? {
-                Ok(keys) => self.grouped(operator, node, keys, true, "DISTINCT ON"),
+                Ok(keys) => self.grouped(operator, node, &scope, keys, true, "DISTINCT ON"),
                 Err(reason) => {
                     self.no_rule_for(operator, reason);
                     Ok(Shape::Opaque)
@@ -250,19 +269,60 @@ impl Lowering<'_> {
             }
         } else {
             drop_order(node);
-            Ok(Shape::Linear)
+            if scope.is_linear() {
+                return Ok(Shape::Linear);
+            }
+            self.operators[operator].rule = Some("recompute the rows with affected join keys".to_owned());
+            let draft = Draft {
+                node: node.clone(),
+                sets: scope.sets,
+                linear_input: false,
+                unique: false,
+                calls: None,
+                operator,
+            };
+            Ok(Shape::Keyed(Box::new(draft)))
         }
+    }
+
+    /// The groups of an operator over a scope: they are touched where the scope's rows change.
+    fn key_set(&mut self, node: &Value, keys: Vec<Value>, scope: &Scope) -> KeySet {
+        let mut set = KeySet::of(node, "", keys);
+        if scope.is_linear() {
+            return set;
+        }
+        // The keys of the scope's touched rows, as they were and as they are.
+        let items = key_items(&set.places[0].keys);
+        let columns: Vec<String> = (0..items.len()).map(key_column).collect();
+        let keyed = Keyed::new(
+            input_query(node, items),
+            self.leaves.clone(),
+            scope.sets.clone(),
+            None,
+            false,
+            Err("below other operators".to_owned()),
+        );
+        self.stages.push(Stage { keyed, columns: columns.clone(), watched: true });
+        let mut reference = tree::table_reference(WATCHED, &[]);
+        mark_leaf(&mut reference, self.leaves.len());
+        self.leaves.push(Input::Stage(self.stages.len() - 1));
+        let mut watched = tree::empty_select();
+        watched["from_table"] = reference;
+        let keys: Vec<Value> = columns.iter().map(|column| tree::column(&[WATCHED, column])).collect();
+        watched["select_list"] = Value::from(key_items(&keys));
+        set.watched = vec![watched];
+        set
     }
 
     fn keys(&self, node: &Value, written: &[Value]) -> Result<std::result::Result<Vec<Value>, Reason>> {
         let binds = |expression: &Value| -> Result<bool> {
-            let probe = crate::rules::keyed::input_query(node, vec![expression.clone()]);
+            let probe = input_query(node, vec![expression.clone()]);
             Ok(self.describe(&probe)?.is_some())
         };
         aggregate::keys(node, written, self.known.parser, &binds)
     }
 
-    fn aggregate(&mut self, operator: usize, node: &mut Value) -> Result<Shape> {
+    fn aggregate(&mut self, operator: usize, node: &mut Value, scope: &Scope) -> Result<Shape> {
         drop_order(node);
         let written = tree::list(node, "group_expressions").to_vec();
         let keys = match self.keys(node, &written)? {
@@ -274,15 +334,17 @@ impl Lowering<'_> {
         };
         let mut calls = aggregate::Calls::of(node, self.known.parser);
         if !calls.arguments.is_empty() {
-            let probe = crate::rules::keyed::input_query(node, calls.arguments.clone());
+            let probe = input_query(node, calls.arguments.clone());
             match self.describe(&probe)? {
                 Some(types) => calls.types = types.into_iter().map(|(_, data_type)| data_type).collect(),
                 None => return Ok(self.correlated(operator, node)),
             }
         }
         self.name_by_keys(operator, "Aggregate", &keys)?;
-        let inputs = vec![KeyedInput { pointer: "", keys }];
-        Ok(Shape::Keyed(Box::new(Draft { node: node.clone(), inputs, unique: true, calls: Some(calls), operator })))
+        let sets = vec![self.key_set(node, keys, scope)];
+        let linear_input = scope.is_linear();
+        let draft = Draft { node: node.clone(), sets, linear_input, unique: true, calls: Some(calls), operator };
+        Ok(Shape::Keyed(Box::new(draft)))
     }
 
     /// A window or DISTINCT ON by its keys.
@@ -290,6 +352,7 @@ impl Lowering<'_> {
         &mut self,
         operator: usize,
         node: &Value,
+        scope: &Scope,
         keys: Vec<Value>,
         unique: bool,
         without_keys: &str,
@@ -298,7 +361,7 @@ impl Lowering<'_> {
             self.no_rule(operator, without_keys, node);
             return Ok(Shape::Opaque);
         }
-        if self.describe(&crate::rules::keyed::input_query(node, keys.clone()))?.is_none() {
+        if self.describe(&input_query(node, keys.clone()))?.is_none() {
             return Ok(self.correlated(operator, node));
         }
         let name = self.operators[operator].name.clone();
@@ -307,8 +370,9 @@ impl Lowering<'_> {
         if !unique {
             drop_order(&mut node);
         }
-        let inputs = vec![KeyedInput { pointer: "", keys }];
-        Ok(Shape::Keyed(Box::new(Draft { node, inputs, unique, calls: None, operator })))
+        let sets = vec![self.key_set(&node, keys, scope)];
+        let linear_input = scope.is_linear();
+        Ok(Shape::Keyed(Box::new(Draft { node, sets, linear_input, unique, calls: None, operator })))
     }
 
     fn name_by_keys(&mut self, operator: usize, name: &str, keys: &[Value]) -> Result<()> {
@@ -342,8 +406,15 @@ impl Lowering<'_> {
         select["select_list"] = Value::from(keys.clone());
         select["from_table"] = from;
         select["modifiers"] = json!([{ "type": "DISTINCT_MODIFIER", "distinct_on_targets": [] }]);
-        let inputs = vec![KeyedInput { pointer: "", keys }];
-        Ok(Shape::Keyed(Box::new(Draft { node: select, inputs, unique: true, calls: None, operator })))
+        let sets = vec![KeySet::of(&select, "", keys)];
+        Ok(Shape::Keyed(Box::new(Draft {
+            node: select,
+            sets,
+            linear_input: true,
+            unique: true,
+            calls: None,
+            operator,
+        })))
     }
 
     /// The output columns of a part of the query, if they have names that can be told apart.
@@ -367,7 +438,7 @@ impl Lowering<'_> {
             Shape::Linear => Ok(Some(tree::derived_table(node, alias, aliases))),
             Shape::Opaque => Ok(None),
             Shape::Keyed(draft) => {
-                let Draft { node, inputs, unique, calls, operator } = *draft;
+                let Draft { node, sets, unique, calls, operator, .. } = *draft;
                 if let Some(reason) = calls.as_ref().and_then(aggregate::Calls::inexact) {
                     let text = format!("{}; what stands above it would see changes that are none", reason.text);
                     self.no_rule_for(operator, Reason::new(text, reason.location));
@@ -377,12 +448,12 @@ impl Lowering<'_> {
                 let keyed = Keyed::new(
                     node,
                     self.leaves.clone(),
-                    inputs,
+                    sets,
                     None,
                     unique,
                     Err("below other operators".to_owned()),
                 );
-                self.stages.push(Stage { keyed, columns });
+                self.stages.push(Stage { keyed, columns, watched: false });
                 let leaf = self.leaves.len();
                 self.leaves.push(Input::Stage(self.stages.len() - 1));
                 let mut reference = tree::table_reference(alias, aliases);
@@ -439,27 +510,31 @@ impl Lowering<'_> {
             node["setop_all"] = Value::from(true);
             return self.distinct(operator, Shape::Linear, node);
         }
-        let mut inputs = Vec::new();
+        let (mut places, mut watched) = (Vec::new(), Vec::new());
         for (pointer, branch) in set_operation::POINTERS.into_iter().zip(set_operation::branches_mut(node)) {
             let Some(columns) = self.column_names(operator, branch)? else { return Ok(Shape::Opaque) };
-            inputs.push(set_operation::input(branch, pointer, &columns));
+            let (place, query) = set_operation::branch(branch, pointer, &columns);
+            places.push(place);
+            watched.push(query);
         }
-        Ok(Shape::Keyed(Box::new(Draft { node: node.clone(), inputs, unique: !all, calls: None, operator })))
+        let sets = vec![KeySet { places, watched }];
+        let draft = Draft { node: node.clone(), sets, linear_input: true, unique: !all, calls: None, operator };
+        Ok(Shape::Keyed(Box::new(draft)))
     }
 
-    fn from(&mut self, node: &mut Value, depth: usize) -> Result<()> {
+    fn from(&mut self, node: &mut Value, depth: usize) -> Result<Scope> {
         if let Some(leaf) = leaf_of(node) {
-            let Some(Input::Source(source)) = self.leaves.get(leaf).copied() else { return Ok(()) };
+            let Some(Input::Source(source)) = self.leaves.get(leaf).copied() else { return Ok(Scope::default()) };
             let name = self.known.sources[source].name.to_string();
             let alias = tree::text(node, "alias");
             let shown = if name.ends_with(&format!(".{alias}")) { name } else { format!("{name} as {alias}") };
             let operator = self.note(depth, format!("Scan {shown}"), "its change between the two snapshots", node);
             self.sampled(operator, node);
-            return Ok(());
+            return Ok(Scope::default());
         }
         match tree::text(node, "type") {
             "JOIN" => return self.join(node, depth),
-            "SUBQUERY" => return self.subquery(node, depth),
+            "SUBQUERY" => self.subquery(node, depth)?,
             "EXPRESSION_LIST" => {
                 let operator = self.note(depth, "Values", "constant: never changes", node);
                 let values = node["values"].clone();
@@ -479,7 +554,7 @@ impl Lowering<'_> {
                 self.no_rule(operator, format!("{name} in FROM has no incremental rule"), node);
             }
         }
-        Ok(())
+        Ok(Scope::default())
     }
 
     fn subquery(&mut self, node: &mut Value, depth: usize) -> Result<()> {
@@ -503,7 +578,7 @@ impl Lowering<'_> {
         }
     }
 
-    fn join(&mut self, node: &mut Value, depth: usize) -> Result<()> {
+    fn join(&mut self, node: &mut Value, depth: usize) -> Result<Scope> {
         let (kind, reference) = (tree::text(node, "join_type").to_owned(), tree::text(node, "ref_type").to_owned());
         let name = match reference.as_str() {
             "CROSS" => "Cross join".to_owned(),
@@ -511,15 +586,125 @@ impl Lowering<'_> {
             _ => format!("Join {} {}", reference.to_lowercase(), kind.to_lowercase()),
         };
         let operator = self.note(depth, name, "delta(a) x new(b) + old(a) x delta(b)", node);
-        let linear = kind == "INNER" && matches!(reference.as_str(), "REGULAR" | "CROSS" | "NATURAL");
-        if !linear {
-            let shown = if reference == "REGULAR" { format!("{kind} JOIN") } else { format!("{reference} JOIN") };
-            self.no_rule(operator, format!("{shown} has no incremental rule yet"), node);
-        }
         let condition = node["condition"].clone();
         self.expression(operator, &condition);
-        self.from(&mut node["left"], depth + 1)?;
-        self.from(&mut node["right"], depth + 1)
+        let left = self.from(&mut node["left"], depth + 1)?;
+        let right = self.from(&mut node["right"], depth + 1)?;
+        if !self.reasons.is_empty() {
+            return Ok(Scope::default());
+        }
+        let inner = kind == "INNER" && matches!(reference.as_str(), "REGULAR" | "CROSS" | "NATURAL");
+        if inner && left.is_linear() && right.is_linear() {
+            return Ok(Scope::default());
+        }
+        let shown = if reference == "REGULAR" { format!("{kind} JOIN") } else { format!("{reference} JOIN") };
+        let known = matches!(kind.as_str(), "INNER" | "LEFT" | "RIGHT" | "OUTER" | "FULL" | "SEMI" | "ANTI");
+        if !known || reference != "REGULAR" {
+            self.no_rule(operator, format!("{shown} has no incremental rule yet"), node);
+            return Ok(Scope::default());
+        }
+        self.operators[operator].rule = Some("recompute the rows with affected join keys".to_owned());
+        let (left_keys, right_keys) = self.join_keys(node)?;
+        if left_keys.is_empty() {
+            self.no_rule(
+                operator,
+                format!("{shown} without an equality between columns of both sides has no incremental rule yet"),
+                node,
+            );
+            return Ok(Scope::default());
+        }
+        self.joined_scope(operator, node, &kind, (left, left_keys), (right, right_keys))
+    }
+
+    /// The keys by which rows of an outer join, or of a join with one, are touched.
+    fn joined_scope(
+        &mut self,
+        operator: usize,
+        node: &Value,
+        kind: &str,
+        (left, left_keys): (Scope, Vec<Value>),
+        (right, right_keys): (Scope, Vec<Value>),
+    ) -> Result<Scope> {
+        let watch = |side: &str, keys: &[Value]| {
+            let mut select = tree::empty_select();
+            select["from_table"] = node[side].clone();
+            select["select_list"] = Value::from(key_items(keys));
+            select
+        };
+        // A side that is not linear itself has keys of its own for its changes, which its rows still show.
+        let (preserved_left, preserved_right) = match kind {
+            "INNER" | "OUTER" | "FULL" => (true, true),
+            "RIGHT" => (false, true),
+            _ => (true, false),
+        };
+        if (!preserved_left && !left.is_linear()) || (!preserved_right && !right.is_linear()) {
+            self.no_rule(operator, "an outer join on the optional side of another has no incremental rule yet", node);
+            return Ok(Scope::default());
+        }
+        let mut watched = Vec::new();
+        if left.is_linear() {
+            watched.push(watch("left", &left_keys));
+        }
+        if right.is_linear() {
+            watched.push(watch("right", &right_keys));
+        }
+        let mut sets: Vec<KeySet> = left.sets.into_iter().chain(right.sets).collect();
+        let mut touched = |keys: Vec<Value>| {
+            sets.push(KeySet { places: vec![Place { pointer: "", keys }], watched: watched.clone() });
+        };
+        match kind {
+            "RIGHT" => touched(right_keys),
+            "OUTER" | "FULL" => {
+                touched(left_keys);
+                touched(right_keys);
+            }
+            _ => touched(left_keys),
+        }
+        Ok(Scope { sets })
+    }
+
+    /// The expressions that a join compares for equality, those of the left side and those of the right.
+    fn join_keys(&mut self, node: &Value) -> Result<(Vec<Value>, Vec<Value>)> {
+        let (mut left_keys, mut right_keys) = (Vec::new(), Vec::new());
+        for column in tree::list(node, "using_columns").iter().filter_map(Value::as_str) {
+            // The merged column of USING is not always that of the side that is meant.
+            let of = |side: &str| match tree::text(&node[side], "alias") {
+                "" => None,
+                alias => Some(tree::column(&[alias, column])),
+            };
+            if let (Some(left), Some(right)) = (of("left"), of("right")) {
+                left_keys.push(left);
+                right_keys.push(right);
+            }
+        }
+        for condition in conjuncts(&node["condition"]) {
+            let equality = matches!(tree::text(condition, "type"), "COMPARE_EQUAL" | "COMPARE_NOT_DISTINCT_FROM");
+            if !tree::is(condition, "COMPARISON") || !equality {
+                continue;
+            }
+            let (one, other) = (&condition["left"], &condition["right"]);
+            if self.belongs(one, &node["left"])? && self.belongs(other, &node["right"])? {
+                left_keys.push(one.clone());
+                right_keys.push(other.clone());
+            } else if self.belongs(other, &node["left"])? && self.belongs(one, &node["right"])? {
+                left_keys.push(other.clone());
+                right_keys.push(one.clone());
+            }
+        }
+        Ok((left_keys, right_keys))
+    }
+
+    /// Whether an expression reads columns, and only of this side of a join.
+    fn belongs(&self, expression: &Value, side: &Value) -> Result<bool> {
+        let mut reads = false;
+        tree::visit(expression, &mut |child| reads = reads || tree::column_reference(child).is_some());
+        if !reads {
+            return Ok(false);
+        }
+        let mut probe = tree::empty_select();
+        probe["from_table"] = side.clone();
+        probe["select_list"] = Value::from(vec![expression.clone()]);
+        Ok(self.describe(&probe)?.is_some())
     }
 
     fn table_function(&mut self, node: &Value, depth: usize) {
@@ -535,6 +720,14 @@ impl Lowering<'_> {
         let arguments = node["function"]["children"].clone();
         self.expression(operator, &arguments);
     }
+}
+
+/// The conditions that a condition joins by AND.
+fn conjuncts(condition: &Value) -> Vec<&Value> {
+    if tree::is(condition, "CONJUNCTION") && tree::text(condition, "type") == "CONJUNCTION_AND" {
+        return tree::list(condition, "children").iter().flat_map(conjuncts).collect();
+    }
+    if condition.is_null() { Vec::new() } else { vec![condition] }
 }
 
 fn drop_order(node: &mut Value) {

@@ -169,9 +169,10 @@ fn root(lowered: &mut Lowered, sources: &[ResolvedSource], output: &[(String, St
         Shape::Linear => return Root::Linear(Linear { node: lowered.node.clone(), leaves: lowered.leaves.clone() }),
         Shape::Keyed(draft) => *draft,
     };
-    let Draft { node, inputs, unique, calls, operator } = draft;
-    let keys = inputs.first().map_or_else(Vec::new, |input| input.keys.clone());
-    let key_columns = aggregate::key_columns(&node, &keys, output);
+    let Draft { node, sets, unique, calls, linear_input, operator } = draft;
+    let keys = sets.first().and_then(|set| set.places.first()).map_or_else(Vec::new, |place| place.keys.clone());
+    // Of several sets of keys no single one says which of the stored rows are touched.
+    let key_columns = if sets.len() == 1 { aggregate::key_columns(&node, &keys, output) } else { None };
     if key_columns.is_none()
         && let Some(reason) = calls.as_ref().and_then(aggregate::Calls::inexact)
     {
@@ -186,6 +187,7 @@ fn root(lowered: &mut Lowered, sources: &[ResolvedSource], output: &[(String, St
         return Root::Opaque;
     }
     let fold = match &calls {
+        Some(_) if !linear_input => Err("its input is not linear".to_owned()),
         Some(calls) => {
             // What a stage gives can have another meaning than a source's column of the same name.
             let sources = if lowered.stages.is_empty() { sources } else { &[] };
@@ -202,7 +204,7 @@ fn root(lowered: &mut Lowered, sources: &[ResolvedSource], output: &[(String, St
     }
     // Without its keys in the output nothing says which of the stored rows are a group's.
     let unique = unique && key_columns.is_some();
-    Root::Keyed(Box::new(Keyed::new(node, lowered.leaves.clone(), inputs, key_columns, unique, fold)))
+    Root::Keyed(Box::new(Keyed::new(node, lowered.leaves.clone(), sets, key_columns, unique, fold)))
 }
 
 fn refuse_duplicates(output: &[(String, String)]) -> Result<()> {

@@ -13,6 +13,8 @@ pub struct Stage {
     pub keyed: Keyed,
     /// Its output columns.
     pub columns: Vec<String>,
+    /// Only the keys of its rows are looked at, so that rows which came and went alike must not cancel.
+    pub watched: bool,
 }
 
 impl Stage {

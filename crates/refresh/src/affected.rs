@@ -3,57 +3,58 @@
 use error::Result;
 use incremental::apply;
 use incremental::render::Reading;
-use incremental::rules::keyed::{Keyed, key_column};
+use incremental::rules::keyed::{Keyed, Restriction, key_column};
 use incremental::{Plan, StageChange};
 
 use crate::sources::SourceChanges;
 use crate::tables::DynamicTables;
 
-const KEYS: &str = "__dt_keys";
-const KEYS_WITH_NULL: &str = "__dt_keys_with_null";
-
-/// The keys of the groups that a change touches, in temporary tables.
-#[derive(Clone, Copy, Debug)]
+/// The groups that a change touches, their keys in temporary tables.
+#[derive(Clone, Debug)]
 pub(crate) struct Affected {
     /// How many groups there are.
     pub groups: u64,
-    keyed: bool,
-    with_null: u64,
-}
-
-impl Affected {
-    /// The tables that hold the keys, and whether they hold keys with a NULL.
-    pub fn tables(self) -> Vec<(&'static str, bool)> {
-        let mut tables = vec![(KEYS, false)];
-        if self.keyed && self.with_null > 0 {
-            tables.push((KEYS_WITH_NULL, true));
-        }
-        tables
-    }
+    /// The touched rows are those of the operator under each of these lists of restrictions, of which one has to hold; no
+    /// row stands under two lists.
+    pub parts: Vec<Vec<Restriction>>,
 }
 
 impl DynamicTables {
     /// The keys of the affected groups, those with a NULL in a table of their own.
     pub(crate) fn affected_keys(&self, plan: &Plan, keyed: &Keyed, changes: &SourceChanges) -> Result<Affected> {
-        let terms = keyed.changed_keys(&changes.inputs());
-        if terms.is_empty() {
-            return Ok(Affected { groups: 0, keyed: true, with_null: 0 });
+        let mut affected = Affected { groups: 0, parts: Vec::new() };
+        let counts = keyed.key_counts();
+        for (set, key_count) in counts.iter().enumerate() {
+            let terms = keyed.changed_keys(set, &changes.inputs());
+            if terms.is_empty() {
+                continue;
+            }
+            if *key_count == 0 {
+                return Ok(Affected { groups: 1, parts: vec![Vec::new()] });
+            }
+            let terms = self.terms(plan, &terms, changes)?;
+            let selects: Vec<&str> = terms.iter().map(|(_, sql)| sql.as_str()).collect();
+            let keys: Vec<String> = (0..*key_count).map(key_column).collect();
+            let some_null: Vec<String> = keys.iter().map(|key| format!("{key} IS NULL")).collect();
+            let some_null = some_null.join(" OR ");
+            let all = format!("SELECT DISTINCT {} FROM (({}))", keys.join(", "), selects.join(") UNION ALL ("));
+            let (table, null_table) = (format!("__dt_keys{set}"), format!("__dt_keys_with_null{set}"));
+            let groups = self.keep(&table, &all)?;
+            let with_null = self.keep(&null_table, &format!("SELECT * FROM temp.main.{table} WHERE {some_null}"))?;
+            affected.groups += groups;
+            if with_null < groups {
+                affected.parts.push(vec![Restriction { set, table: table.clone(), with_null: false }]);
+            }
+            if with_null > 0 {
+                self.work(&format!("DELETE FROM temp.main.{table} WHERE {some_null}"))?;
+                affected.parts.push(vec![Restriction { set, table: null_table, with_null: true }]);
+            }
         }
-        if keyed.key_count() == 0 {
-            return Ok(Affected { groups: 1, keyed: false, with_null: 0 });
+        if counts.len() > 1 {
+            // A row can have touched keys of several sets.
+            affected.parts = vec![affected.parts.into_iter().flatten().collect()];
         }
-        let terms = self.terms(plan, &terms, changes)?;
-        let selects: Vec<&str> = terms.iter().map(|(_, sql)| sql.as_str()).collect();
-        let keys: Vec<String> = (0..keyed.key_count()).map(key_column).collect();
-        let some_null: Vec<String> = keys.iter().map(|key| format!("{key} IS NULL")).collect();
-        let some_null = some_null.join(" OR ");
-        let all = format!("SELECT DISTINCT {} FROM (({}))", keys.join(", "), selects.join(") UNION ALL ("));
-        let groups = self.keep(KEYS, &all)?;
-        let with_null = self.keep(KEYS_WITH_NULL, &format!("SELECT * FROM temp.main.{KEYS} WHERE {some_null}"))?;
-        if with_null > 0 {
-            self.work(&format!("DELETE FROM temp.main.{KEYS} WHERE {some_null}"))?;
-        }
-        Ok(Affected { groups, keyed: true, with_null })
+        Ok(affected)
     }
 
     /// The affected groups as they were or are.
@@ -67,8 +68,8 @@ impl DynamicTables {
     ) -> Result<String> {
         let renderer = self.renderer(plan, changes);
         let mut selects = Vec::new();
-        for (keys, with_null) in affected.tables() {
-            let select = renderer.sql(&keyed.restricted(reading, keys, with_null, &self.parser)?)?;
+        for part in &affected.parts {
+            let select = renderer.sql(&keyed.restricted(reading, part, &self.parser)?)?;
             selects.push(format!("SELECT * FROM ({select})"));
         }
         Ok(selects.join(" UNION ALL "))
@@ -84,11 +85,28 @@ impl DynamicTables {
             } else {
                 let new = self.groups_at(plan, &stage.keyed, changes, &affected, Reading::New)?;
                 let old = self.groups_at(plan, &stage.keyed, changes, &affected, Reading::Old)?;
-                self.keep_stage(number, &[(true, new), (false, old)], &stage.columns)?
+                let terms = [(true, new), (false, old)];
+                if stage.watched {
+                    self.keep_watched(number, &terms)?
+                } else {
+                    self.keep_stage(number, &terms, &stage.columns)?
+                }
             };
             changes.stages.push(change);
         }
         Ok(())
+    }
+
+    /// Keeps what the rows were and are as they stand: which keys they have is all that matters.
+    fn keep_watched(&self, number: usize, terms: &[(bool, String)]) -> Result<StageChange> {
+        let mut change = StageChange::default();
+        for (came, sql) in terms {
+            let table = format!("__dt_stage{number}_{}", if *came { "came" } else { "went" });
+            if self.keep(&table, &format!("SELECT DISTINCT * FROM ({sql})"))? > 0 {
+                *(if *came { &mut change.came } else { &mut change.went }) = Some(table);
+            }
+        }
+        Ok(change)
     }
 
     fn keep_stage(&self, number: usize, terms: &[(bool, String)], columns: &[String]) -> Result<StageChange> {

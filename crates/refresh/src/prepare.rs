@@ -7,7 +7,7 @@ use error::{Code, Error, Result};
 use incremental::apply;
 use incremental::render::{Reading, Renderer};
 use incremental::rules::fold::Fold;
-use incremental::rules::keyed::Keyed;
+use incremental::rules::keyed::{Keyed, Restriction};
 use incremental::rules::linear::Term;
 use incremental::{Plan, Root};
 use lake::{Delete, SnapshotId, Window};
@@ -321,12 +321,12 @@ impl DynamicTables {
             let old = self.groups_at(plan, keyed, changes, &affected, Reading::Old)?;
             return self.net_by_value(&[(true, new), (false, old)], &columns, target);
         };
-        let restrictions = affected.tables();
         let keys: Vec<String> = key_columns.iter().map(|column| columns[*column].clone()).collect();
-        let stored: Vec<String> = restrictions
-            .iter()
-            .map(|(table, with_null)| apply::stored_groups(&self.stored(target), &columns, &keys, table, *with_null))
-            .collect();
+        let restriction = |part: &Vec<Restriction>| {
+            let affected = part.first().map(|restriction| (restriction.table.as_str(), restriction.with_null));
+            apply::stored_groups(&self.stored(target), &columns, &keys, affected)
+        };
+        let stored: Vec<String> = affected.parts.iter().map(restriction).collect();
         self.keep(STORED, &stored.join(" UNION ALL "))?;
         if !keyed.unique {
             let stored = format!("SELECT {} FROM temp.main.{STORED}", apply::column_list(&columns));
@@ -352,7 +352,7 @@ impl DynamicTables {
             rows_inserted: came,
             rows_deleted: went,
             rows_read: 0,
-            how: match keyed.key_count() {
+            how: match keys.len() {
                 0 => "recomputed the aggregate".to_owned(),
                 _ => format!("recomputed {groups} affected {}", if groups == 1 { "group" } else { "groups" }),
             },

@@ -183,12 +183,22 @@ pub fn at_version(snapshot: i64) -> Value {
 /// The conjunction of conditions, `null` for none.
 #[must_use]
 pub fn conjunction(conditions: Vec<Value>) -> Value {
+    connected("CONJUNCTION_AND", conditions)
+}
+
+/// The disjunction of conditions, `null` for none.
+#[must_use]
+pub fn disjunction(conditions: Vec<Value>) -> Value {
+    connected("CONJUNCTION_OR", conditions)
+}
+
+fn connected(by: &str, conditions: Vec<Value>) -> Value {
     let mut conditions: Vec<Value> = conditions.into_iter().filter(|condition| !condition.is_null()).collect();
     match conditions.len() {
         0 => Value::Null,
         1 => conditions.swap_remove(0),
         _ => json!({
-            "class": "CONJUNCTION", "type": "CONJUNCTION_AND", "alias": "", "query_location": NO_LOCATION,
+            "class": "CONJUNCTION", "type": by, "alias": "", "query_location": NO_LOCATION,
             "children": conditions,
         }),
     }

@@ -32,11 +32,6 @@ enum FoldColumn {
         argument: Option<usize>,
         filter: Option<usize>,
     },
-    /// Rows for which the argument is true.
-    CountIf {
-        argument: usize,
-        filter: Option<usize>,
-    },
     /// `count` is the column that says how many values are in the sum; `None` when no value can be NULL and the
     /// group has rows.
     Sum {
@@ -136,10 +131,6 @@ impl Fold {
                         condition(&[seen, filter.map(input_column)])
                     ));
                 }
-                FoldColumn::CountIf { argument, filter } => {
-                    let both = condition(&[Some(input_column(*argument)), filter.map(input_column)]);
-                    items.push(format!("coalesce(sum(__dt_weight){both}, 0)::BIGINT AS {delta}"));
-                }
                 FoldColumn::Sum { argument, filter, .. } => {
                     let argument = input_column(*argument);
                     let part = |sign: &str| {
@@ -173,7 +164,7 @@ impl Fold {
                 FoldColumn::Key(key) => {
                     format!("CASE WHEN __dt_t.__dt_row_id IS NULL THEN __dt_d.{} ELSE {stored} END", key_column(*key))
                 }
-                FoldColumn::Count { .. } | FoldColumn::CountIf { .. } => format!("coalesce({stored}, 0) + {delta}"),
+                FoldColumn::Count { .. } => format!("coalesce({stored}, 0) + {delta}"),
                 FoldColumn::Sum { count, .. } => {
                     let sum = format!("coalesce({stored}, 0) + {delta}");
                     match count {
@@ -297,9 +288,6 @@ fn column(
     match (call.function.as_str(), call.argument) {
         ("count_star", None) => Ok(FoldColumn::Count { argument: None, filter }),
         ("count", Some(argument)) => Ok(FoldColumn::Count { argument: Some(inputs.position(argument)), filter }),
-        ("count_if" | "countif", Some(argument)) if types.type_of(argument) == Some("BOOLEAN") => {
-            Ok(FoldColumn::CountIf { argument: inputs.position(argument), filter })
-        }
         ("sum", Some(argument)) => {
             let data_type = types.type_of(argument).unwrap_or("");
             if !is_exact_type(data_type) {

@@ -14,13 +14,46 @@ use super::fold::Fold;
 use super::linear::{self, Term};
 use crate::render::{Input, Inputs, Reading};
 
-/// One input of a keyed operator.
+/// Where a condition on keys goes.
 #[derive(Clone, Debug)]
-pub struct KeyedInput {
-    /// Where in the operator's tree its SELECT is, as a JSON pointer; the condition on the keys goes there.
+pub struct Place {
+    /// The SELECT in the operator's tree, as a JSON pointer.
     pub pointer: &'static str,
-    /// The keys as expressions over the SELECT's FROM.
+    /// The keys as expressions over that SELECT's FROM.
     pub keys: Vec<Value>,
+}
+
+/// Keys by which rows of the result are told to be touched by a change. An operator with several sets is touched where
+/// the keys of any of them are.
+#[derive(Clone, Debug)]
+pub struct KeySet {
+    /// Where the operator is restricted to them.
+    pub places: Vec<Place>,
+    /// The queries, linear in their leaves, in whose change the touched keys stand.
+    pub watched: Vec<Value>,
+}
+
+impl KeySet {
+    /// Keys over the FROM of one SELECT, touched where its rows change. Without keys there is one group.
+    pub(crate) fn of(node: &Value, pointer: &'static str, keys: Vec<Value>) -> Self {
+        let watched = vec![input_query(node.pointer(pointer).unwrap_or(&Value::Null), key_items(&keys))];
+        Self { places: vec![Place { pointer, keys }], watched }
+    }
+
+    fn key_count(&self) -> usize {
+        self.places.first().map_or(0, |place| place.keys.len())
+    }
+}
+
+/// A condition that keys stand in a temporary table.
+#[derive(Clone, Debug)]
+pub struct Restriction {
+    /// Which set of keys.
+    pub set: usize,
+    /// The temporary table.
+    pub table: String,
+    /// The comparison also finds keys that are NULL, which a plain IN does not.
+    pub with_null: bool,
 }
 
 /// An operator that is maintained by affected keys.
@@ -28,7 +61,7 @@ pub struct KeyedInput {
 pub struct Keyed {
     node: Value,
     leaves: Vec<Input>,
-    inputs: Vec<KeyedInput>,
+    sets: Vec<KeySet>,
     /// For each key, the output column that holds it; `None` when some key is not in the output.
     pub key_columns: Option<Vec<usize>>,
     /// No two rows of the result are equal.
@@ -47,73 +80,75 @@ impl Keyed {
     pub(crate) fn new(
         node: Value,
         leaves: Vec<Input>,
-        inputs: Vec<KeyedInput>,
+        sets: Vec<KeySet>,
         key_columns: Option<Vec<usize>>,
         unique: bool,
         fold: std::result::Result<Fold, String>,
     ) -> Self {
-        Self { node, leaves, inputs, key_columns, unique, fold }
+        Self { node, leaves, sets, key_columns, unique, fold }
     }
 
     pub(crate) fn query(&self) -> (&Value, &[Input]) {
         (&self.node, &self.leaves)
     }
 
-    /// How many keys there are; without keys there is one group.
+    /// How many keys each set has. A set without keys has one group.
     #[must_use]
-    pub fn key_count(&self) -> usize {
-        self.inputs.first().map_or(0, |input| input.keys.len())
+    pub fn key_counts(&self) -> Vec<usize> {
+        self.sets.iter().map(KeySet::key_count).collect()
     }
 
-    /// The terms of the change of the keys: one row per changed row of the input. Without keys, one constant column.
+    /// The terms of the change of a set's keys: one row per changed row. Without keys, one constant column.
     #[must_use]
-    pub fn changed_keys(&self, changed: &Inputs<'_>) -> Vec<Term> {
-        let mut terms = Vec::new();
-        for input in &self.inputs {
-            let items = if input.keys.is_empty() {
-                vec![named(tree::constant_false(), &key_column(0))]
-            } else {
-                key_items(&input.keys)
-            };
-            terms.extend(linear::change(&input_query(self.at(input), items), &self.leaves, changed));
-        }
-        terms
+    pub fn changed_keys(&self, set: usize, changed: &Inputs<'_>) -> Vec<Term> {
+        let watched = self.sets.get(set).map_or(&[][..], |set| &set.watched);
+        watched.iter().flat_map(|query| linear::change(query, &self.leaves, changed)).collect()
     }
 
     /// The terms of the change of what [`Fold`] needs: keys, arguments and filters.
     #[must_use]
     pub fn changed_input(&self, fold: &Fold, changed: &Inputs<'_>) -> Vec<Term> {
-        let mut items = self.inputs.first().map_or_else(Vec::new, |input| key_items(&input.keys));
+        let mut items = self
+            .sets
+            .first()
+            .and_then(|set| set.places.first())
+            .map_or_else(Vec::new, |place| key_items(&place.keys));
         items.extend(fold.input_items());
-        if items.is_empty() {
-            items.push(named(tree::constant_false(), &key_column(0)));
-        }
         linear::change(&input_query(&self.node, items), &self.leaves, changed)
     }
 
-    /// The query restricted to the groups whose keys stand in the temporary table `affected`. With `with_null` the
-    /// comparison also finds keys that are NULL, which a plain IN does not.
+    /// The query restricted to the rows for which one of the restrictions holds; without any, the whole query.
     ///
     /// # Errors
-    /// `INTERNAL` when the restriction does not parse.
-    pub fn restricted(&self, reading: Reading, affected: &str, with_null: bool, parser: &Parser) -> Result<Value> {
+    /// `INTERNAL` when a restriction does not parse.
+    pub fn restricted(&self, reading: Reading, restrictions: &[Restriction], parser: &Parser) -> Result<Value> {
         let mut node = linear::all(&self.node, &self.leaves, reading);
-        for input in self.inputs.iter().filter(|input| !input.keys.is_empty()) {
-            let keys: Vec<Value> = input.keys.iter().map(|key| linear::all(key, &self.leaves, reading)).collect();
-            let condition = condition(&keys, affected, with_null, parser)?;
-            if let Some(select) = node.pointer_mut(input.pointer) {
+        let pointers: Vec<&'static str> =
+            self.sets.first().map_or_else(Vec::new, |set| set.places.iter().map(|place| place.pointer).collect());
+        for pointer in pointers {
+            let mut conditions = Vec::new();
+            for restriction in restrictions {
+                let places = self.sets.get(restriction.set).map_or(&[][..], |set| &set.places);
+                for place in places.iter().filter(|place| place.pointer == pointer) {
+                    let keys: Vec<Value> =
+                        place.keys.iter().map(|key| linear::all(key, &self.leaves, reading)).collect();
+                    conditions.push(condition(&keys, &restriction.table, restriction.with_null, parser)?);
+                }
+            }
+            let condition = tree::disjunction(conditions);
+            if let Some(select) = node.pointer_mut(pointer) {
                 select["where_clause"] = tree::conjunction(vec![select["where_clause"].take(), condition]);
             }
         }
         Ok(node)
     }
-
-    fn at(&self, input: &KeyedInput) -> &Value {
-        self.node.pointer(input.pointer).unwrap_or(&Value::Null)
-    }
 }
 
-fn key_items(keys: &[Value]) -> Vec<Value> {
+/// Keys as the items of a SELECT; one constant if there are none.
+pub(crate) fn key_items(keys: &[Value]) -> Vec<Value> {
+    if keys.is_empty() {
+        return vec![named(tree::constant_false(), &key_column(0))];
+    }
     keys.iter().enumerate().map(|(position, key)| named(key.clone(), &key_column(position))).collect()
 }
 

@@ -4,7 +4,7 @@
 use serde_json::Value;
 use sql::tree;
 
-use super::keyed::KeyedInput;
+use super::keyed::{Place, input_query, key_items};
 
 /// Where the branches are in the tree.
 pub const POINTERS: [&str; 2] = ["/left", "/right"];
@@ -24,9 +24,11 @@ pub fn branches_mut(node: &mut Value) -> Vec<&mut Value> {
     branches
 }
 
-/// Makes a branch a SELECT that can be restricted by its columns, and gives it as an input.
-pub fn input(branch: &mut Value, pointer: &'static str, columns: &[String]) -> KeyedInput {
+/// Makes a branch a SELECT that can be restricted by its columns: the place of the restriction, and the query in whose
+/// change the touched rows stand.
+pub fn branch(branch: &mut Value, pointer: &'static str, columns: &[String]) -> (Place, Value) {
     let keys: Vec<Value> = columns.iter().map(|column| tree::column(&[BRANCH, column])).collect();
     *branch = tree::select_star(tree::derived_table(branch.take(), BRANCH, &[]));
-    KeyedInput { pointer, keys }
+    let watched = input_query(branch, key_items(&keys));
+    (Place { pointer, keys }, watched)
 }
