@@ -22,6 +22,9 @@ const VALUES_OF_THE_SESSION: [&str; 11] = [
     "current_schema",
 ];
 
+/// What a scan of the lake gives besides the table's own columns.
+const VIRTUAL_COLUMNS: [&str; 5] = ["rowid", "snapshot_id", "filename", "file_row_number", "file_index"];
+
 /// Whether the expression calls an aggregate (outside windows and subqueries).
 pub fn calls_aggregate(expression: &Value, parser: &Parser) -> bool {
     match expression {
@@ -62,7 +65,7 @@ pub fn doubts(expression: &Value, sources: &[ResolvedSource], parser: &Parser) -
         };
         return reason(format!("{kind} has no incremental rule yet"));
     }
-    if let Some(text) = varies(expression, sources, parser) {
+    if let Some(text) = varies(expression, sources, parser).or_else(|| where_it_is_stored(expression, sources)) {
         return reason(text);
     }
     match expression {
@@ -96,4 +99,14 @@ pub fn varies(expression: &Value, sources: &[ResolvedSource], parser: &Parser) -
         }
     }
     None
+}
+
+/// Why a virtual column cannot be had of the rows that changed.
+pub fn where_it_is_stored(expression: &Value, sources: &[ResolvedSource]) -> Option<String> {
+    let parts = tree::column_reference(expression)?;
+    let name = parts.last()?.to_lowercase();
+    let mut columns = sources.iter().flat_map(|source| &source.columns);
+    let is_virtual =
+        VIRTUAL_COLUMNS.contains(&name.as_str()) && !columns.any(|column| column.name.to_lowercase() == name);
+    is_virtual.then(|| format!("{name} is no column of a source but says where a row is stored"))
 }

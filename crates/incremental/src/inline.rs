@@ -42,9 +42,10 @@ pub fn inline(node: &mut Value, scope: &HashMap<String, CommonTable>) {
         let name = tree::text(node, "table_name").to_owned();
         if let Some(common) = scope.get(&name.to_lowercase()) {
             let alias = Some(tree::text(node, "alias")).filter(|alias| !alias.is_empty()).unwrap_or(&name);
-            let own_aliases = tree::list(node, "column_name_alias");
-            let aliases = if own_aliases.is_empty() { &common.column_aliases } else { own_aliases };
-            let mut derived = tree::derived_table(common.node.clone(), alias, aliases);
+            // The reference may rename the first columns only.
+            let mut aliases = tree::list(node, "column_name_alias").to_vec();
+            aliases.extend(common.column_aliases.iter().skip(aliases.len()).cloned());
+            let mut derived = tree::derived_table(common.node.clone(), alias, &aliases);
             derived["sample"] = node["sample"].clone();
             derived["query_location"] = node["query_location"].clone();
             *node = derived;

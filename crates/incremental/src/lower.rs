@@ -10,11 +10,11 @@ use serde_json::{Value, json};
 use sql::query::Parser;
 use sql::tree;
 
-use crate::expression::{calls_aggregate, doubts, varies, windows};
+use crate::expression::{calls_aggregate, doubts, varies, where_it_is_stored, windows};
 use crate::inline::{inline, leaf_of, mark_leaf, number_leaves};
 use crate::render::{Input, Inputs, Reading, Renderer, SourceState};
 use crate::resolve::ResolvedSource;
-use crate::rules::keyed::{KeySet, Keyed, Place, input_query, key_column, key_items};
+use crate::rules::keyed::{KeySet, Keyed, Place, input_query, key_column, key_items, named};
 use crate::rules::{aggregate, linear, set_operation, window};
 use crate::stage::Stage;
 use crate::{Catalog, Operator, Reason};
@@ -123,9 +123,23 @@ fn is_volatile(node: &Value, known: &Surroundings<'_>) -> bool {
     let mut volatile = false;
     tree::visit(node, &mut |child| {
         let sampled = child.get("sample").is_some_and(|sample| !sample.is_null());
-        volatile = volatile || sampled || varies(child, known.sources, known.parser).is_some();
+        let stored = || where_it_is_stored(child, known.sources).is_some();
+        volatile = volatile
+            || sampled
+            || reads_outside(child)
+            || varies(child, known.sources, known.parser).is_some()
+            || stored();
     });
     volatile
+}
+
+/// Whether it is a table function whose rows follow from more than its arguments: a file, the catalog, a table that it
+/// is given by name. Nothing tells when those change.
+fn reads_outside(node: &Value) -> bool {
+    let function = tree::text(&node["function"], "function_name").to_lowercase();
+    tree::is(node, "TABLE_FUNCTION")
+        && !CONSTANT_TABLE_FUNCTIONS.contains(&function.as_str())
+        && !["json_each", "json_tree", "repeat", "repeat_row"].contains(&function.as_str())
 }
 
 /// Whether a SELECT is an aggregate: it groups, or an item calls an aggregate.
@@ -333,11 +347,13 @@ impl Lowering<'_> {
             }
         };
         let mut calls = aggregate::Calls::of(node, self.known.parser);
-        if !calls.arguments.is_empty() {
-            let probe = input_query(node, calls.arguments.clone());
-            match self.describe(&probe)? {
+        // An alias of the select list, in WHERE or in another item, means nothing to the input of the aggregate.
+        let mut probed = calls.arguments.clone();
+        probed.extend(keys.iter().chain(calls.filters()).map(|expression| named(expression.clone(), "")));
+        if !probed.is_empty() {
+            match self.describe(&input_query(node, probed))? {
                 Some(types) => calls.types = types.into_iter().map(|(_, data_type)| data_type).collect(),
-                None => return Ok(self.correlated(operator, node)),
+                None => return Ok(self.unbound(operator, node)),
             }
         }
         self.name_by_keys(operator, "Aggregate", &keys)?;
@@ -362,7 +378,7 @@ impl Lowering<'_> {
             return Ok(Shape::Opaque);
         }
         if self.describe(&input_query(node, keys.clone()))?.is_none() {
-            return Ok(self.correlated(operator, node));
+            return Ok(self.unbound(operator, node));
         }
         let name = self.operators[operator].name.clone();
         self.name_by_keys(operator, &name, &keys)?;
@@ -383,6 +399,11 @@ impl Lowering<'_> {
         self.operators[operator].name =
             if texts.is_empty() { format!("{name} of all rows") } else { format!("{name} by {}", texts.join(", ")) };
         Ok(())
+    }
+
+    fn unbound(&mut self, operator: usize, node: &Value) -> Shape {
+        self.no_rule(operator, "the groups cannot be computed apart from the query: write out its aliases", node);
+        Shape::Opaque
     }
 
     fn correlated(&mut self, operator: usize, node: &Value) -> Shape {

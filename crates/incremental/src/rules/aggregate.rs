@@ -58,6 +58,11 @@ impl Calls {
         Self { calls, arguments, types: Vec::new() }
     }
 
+    /// The filters of the calls.
+    pub fn filters(&self) -> impl Iterator<Item = &Value> {
+        self.calls.iter().map(|call| &call["filter"]).filter(|filter| !filter.is_null())
+    }
+
     /// The type of an argument.
     pub fn type_of(&self, argument: &Value) -> Option<&str> {
         let position = self.arguments.iter().position(|known| tree::same_expression(known, argument))?;
@@ -137,7 +142,7 @@ pub fn key_columns(node: &Value, keys: &[Value], output: &[(String, String)]) ->
     if items.len() != output.len() {
         return None;
     }
-    keys.iter().map(|key| items.iter().position(|item| stands_for(item, key))).collect()
+    keys.iter().map(|key| items.iter().position(|item| stands_for(item, key, &node["from_table"]))).collect()
 }
 
 /// The output column that holds a key which is a plain column, where the select list has stars: that of its name, if no
@@ -166,8 +171,9 @@ fn column_of_star(node: &Value, key: &Value, output: &[(String, String)]) -> Opt
     output.iter().position(|(column, _)| column.eq_ignore_ascii_case(name))
 }
 
-/// Whether the item is the key. `o.region` is `region`: DuckDB would not have bound the query otherwise.
-pub(super) fn stands_for(item: &Value, key: &Value) -> bool {
+/// Whether the item is the key. `o.region` is `region` if `o` is a table in FROM and not a struct: DuckDB would not have
+/// bound the query otherwise.
+pub(super) fn stands_for(item: &Value, key: &Value, from: &Value) -> bool {
     if tree::same_expression(item, key) {
         return true;
     }
@@ -176,22 +182,22 @@ pub(super) fn stands_for(item: &Value, key: &Value) -> bool {
     let tail = |parts: &[&str]| -> Vec<String> {
         parts[parts.len() - shorter..].iter().map(|part| part.to_lowercase()).collect()
     };
-    left.len() != right.len() && tail(&left) == tail(&right)
+    let longer = if left.len() > right.len() { &left } else { &right };
+    let qualifier = longer[..longer.len() - shorter].last();
+    qualifier.is_some_and(|qualifier| is_in_from(qualifier, from)) && tail(&left) == tail(&right)
 }
 
-/// Whether sums of this type are the same in whatever order they are taken.
+/// Whether a table in FROM goes by this name.
+fn is_in_from(name: &str, from: &Value) -> bool {
+    if tree::is(from, "JOIN") {
+        return is_in_from(name, &from["left"]) || is_in_from(name, &from["right"]);
+    }
+    tree::text(from, "alias").eq_ignore_ascii_case(name)
+}
+
+/// Whether sums of this type are the same in whatever order they are taken. Those of UHUGEINT are taken as DOUBLE.
 pub(super) fn is_exact_type(data_type: &str) -> bool {
-    const INTEGERS: [&str; 10] = [
-        "TINYINT",
-        "SMALLINT",
-        "INTEGER",
-        "BIGINT",
-        "HUGEINT",
-        "UTINYINT",
-        "USMALLINT",
-        "UINTEGER",
-        "UBIGINT",
-        "UHUGEINT",
-    ];
+    const INTEGERS: [&str; 9] =
+        ["TINYINT", "SMALLINT", "INTEGER", "BIGINT", "HUGEINT", "UTINYINT", "USMALLINT", "UINTEGER", "UBIGINT"];
     INTEGERS.contains(&data_type) || data_type.starts_with("DECIMAL(")
 }

@@ -71,13 +71,16 @@ impl Fold {
             return Err("HAVING hides groups whose stored values would be needed".to_owned());
         }
         let items = tree::list(node, "select_list");
-        let calls: Vec<Option<Call<'_>>> =
-            items
-                .iter()
-                .map(|item| {
-                    if keys.iter().any(|key| stands_for(item, key)) { Ok(None) } else { call(item, parser).map(Some) }
-                })
-                .collect::<Result<_, String>>()?;
+        let calls: Vec<Option<Call<'_>>> = items
+            .iter()
+            .map(|item| {
+                if keys.iter().any(|key| stands_for(item, key, &node["from_table"])) {
+                    Ok(None)
+                } else {
+                    call(item, parser).map(Some)
+                }
+            })
+            .collect::<Result<_, String>>()?;
         let rows = calls.iter().position(|call| {
             call.as_ref().is_some_and(|call| call.function == "count_star" && call.filter.is_null())
         });
@@ -91,7 +94,7 @@ impl Fold {
         for (item, call) in items.iter().zip(&calls) {
             columns.push(match call {
                 None => {
-                    let key = keys.iter().position(|key| stands_for(item, key));
+                    let key = keys.iter().position(|key| stands_for(item, key, &node["from_table"]));
                     FoldColumn::Key(key.ok_or("an item is neither key nor aggregate")?)
                 }
                 Some(call) => column(call, &calls, keys.is_empty(), known, types, &mut inputs)?,
