@@ -55,6 +55,13 @@ pub fn inserts(change: &str, columns: &[String]) -> String {
     )
 }
 
+/// The rows that went in a net change, each as often as it went.
+#[must_use]
+pub fn removals(change: &str, columns: &[String]) -> String {
+    let list = column_list(columns);
+    format!("SELECT {list} FROM (SELECT {list}, unnest(range(-{WEIGHT})) FROM {change} WHERE {WEIGHT} < 0)")
+}
+
 /// The row ids in `target` to delete for a net change: of equal rows as many as went.
 ///
 /// `never_null` says for each column that no row of the change is NULL in it; those are compared by `=`, by
@@ -87,22 +94,24 @@ pub fn nulls(change: &str, columns: &[String]) -> String {
 }
 
 /// The stored rows of the affected groups with their row ids. `keys` are the target's columns that hold the keys,
-/// `affected` the temporary table of keys, whose columns are [`crate::rules::aggregate::key_column`]s; `with_null`
-/// as for [`crate::rules::aggregate::Aggregate::restricted`].
+/// `affected` the temporary table of keys, whose columns are [`crate::rules::keyed::key_column`]s, and whether it holds
+/// keys that are NULL; `None` means all rows.
 #[must_use]
-pub fn stored_groups(target: &str, columns: &[String], keys: &[String], affected: &str, with_null: bool) -> String {
-    let affected_columns: Vec<String> = (0..keys.len()).map(crate::rules::aggregate::key_column).collect();
-    let condition = if keys.is_empty() {
-        "true".to_owned()
-    } else if with_null {
-        let equal: Vec<String> = keys
-            .iter()
-            .zip(&affected_columns)
-            .map(|(key, column)| format!("__dt_a.{column} IS NOT DISTINCT FROM __dt_t.{}", quote_identifier(key)))
-            .collect();
-        format!("EXISTS (SELECT 1 FROM temp.main.{affected} AS __dt_a WHERE {})", equal.join(" AND "))
-    } else {
-        format!("({}) IN (SELECT {} FROM temp.main.{affected})", column_list(keys), affected_columns.join(", "))
+pub fn stored_groups(target: &str, columns: &[String], keys: &[String], affected: Option<(&str, bool)>) -> String {
+    let affected_columns: Vec<String> = (0..keys.len()).map(crate::rules::keyed::key_column).collect();
+    let condition = match affected {
+        None => "true".to_owned(),
+        Some((affected, true)) => {
+            let equal: Vec<String> = keys
+                .iter()
+                .zip(&affected_columns)
+                .map(|(key, column)| format!("__dt_a.{column} IS NOT DISTINCT FROM __dt_t.{}", quote_identifier(key)))
+                .collect();
+            format!("EXISTS (SELECT 1 FROM temp.main.{affected} AS __dt_a WHERE {})", equal.join(" AND "))
+        }
+        Some((affected, false)) => {
+            format!("({}) IN (SELECT {} FROM temp.main.{affected})", column_list(keys), affected_columns.join(", "))
+        }
     };
     let list = column_list(columns);
     format!("SELECT {list}, {ROW_ID} FROM (SELECT rowid AS {ROW_ID}, * FROM {target}) AS __dt_t WHERE {condition}")

@@ -12,6 +12,8 @@
 pub mod apply;
 mod catalog;
 mod columns;
+mod expression;
+mod inline;
 mod lower;
 mod operator;
 mod plan;
@@ -19,8 +21,10 @@ mod reason;
 pub mod render;
 mod resolve;
 pub mod rules;
+mod stage;
 
 pub use catalog::{Catalog, Column, Relation};
 pub use operator::Operator;
 pub use plan::{Plan, Root, Source};
 pub use reason::Reason;
+pub use stage::{Stage, StageChange};

@@ -8,11 +8,14 @@ use sql::names::TableName;
 use sql::query::{Parser, Query};
 
 use crate::columns::used_columns;
-use crate::lower::{Lowered, lower};
-use crate::render::{Reading, Renderer, SourceState};
+use crate::lower::{Draft, Lowered, Shape, Surroundings, lower};
+use crate::render::{Input, Inputs, Reading, Renderer, SourceState};
 use crate::resolve::{Resolved, ResolvedSource, resolve};
-use crate::rules::aggregate::Aggregate;
+use crate::rules::aggregate;
+use crate::rules::fold::Fold;
+use crate::rules::keyed::Keyed;
 use crate::rules::linear::{self, Term};
+use crate::stage::Stage;
 use crate::{Catalog, Column, Operator, Reason};
 
 /// A table the query reads.
@@ -31,22 +34,22 @@ pub enum Root {
     Opaque,
     /// By the sum of the changes of its leaves.
     Linear(Linear),
-    /// By folding the change into its groups, or by recomputing the groups that it touches.
-    Aggregate(Box<Aggregate>),
+    /// By its keys: the groups that the change touches are computed again, or the change is folded into them.
+    Keyed(Box<Keyed>),
 }
 
 /// A linear query.
 #[derive(Debug)]
 pub struct Linear {
     node: Value,
-    leaves: Vec<usize>,
+    leaves: Vec<Input>,
 }
 
 impl Linear {
     /// The terms of its change.
     #[must_use]
-    pub fn change(&self, sources: &[SourceState]) -> Vec<Term> {
-        linear::change(&self.node, &self.leaves, sources)
+    pub fn change(&self, changed: &Inputs<'_>) -> Vec<Term> {
+        linear::change(&self.node, &self.leaves, changed)
     }
 }
 
@@ -67,6 +70,8 @@ pub struct Plan {
     pub reasons: Vec<Reason>,
     /// Two evaluations over the same data can differ, so the stored result cannot be checked against the query.
     pub volatile: bool,
+    /// The parts whose change is computed before that of the root, each behind those that it reads.
+    pub stages: Vec<Stage>,
     /// The rule of its root.
     pub root: Root,
     resolved: Value,
@@ -89,13 +94,15 @@ impl Plan {
             resolve(&query.text, &query.node, catalog, parser, default_schema)?;
         let sources = with_used_columns(&resolved, &found);
         let states: Vec<SourceState> = sources.iter().map(|source| unversioned(&source.name)).collect();
-        let renderer = Renderer { parser, lake, sources: &states };
+        let inputs = Inputs { sources: &states, stages: &[] };
+        let renderer = Renderer { parser, lake, inputs, stages: &[] };
         let output = catalog.describe(&renderer.whole(&resolved, Reading::New)?)?;
         refuse_duplicates(&output)?;
-        let mut lowered = lower(&resolved, &found, parser);
-        let root = root(&mut lowered, &found, &output, catalog, &renderer)?;
-        let Lowered { operators, reasons, volatile, .. } = lowered;
-        Ok(Self { sources, views, references, output, operators, reasons, volatile, root, resolved })
+        let surroundings = Surroundings { parser, catalog, lake, sources: &found, states: &states };
+        let mut lowered = lower(&resolved, &surroundings)?;
+        let root = root(&mut lowered, &found, &output, parser);
+        let Lowered { stages, operators, reasons, volatile, .. } = lowered;
+        Ok(Self { sources, views, references, output, operators, reasons, volatile, stages, root, resolved })
     }
 
     /// Whether a rule maintains the query.
@@ -119,7 +126,8 @@ impl Plan {
     /// As [`Renderer::sql`].
     pub fn identity(&self, parser: &Parser) -> Result<String> {
         let states: Vec<SourceState> = self.sources.iter().map(|source| unversioned(&source.name)).collect();
-        let renderer = Renderer { parser, lake: "lake", sources: &states };
+        let inputs = Inputs { sources: &states, stages: &[] };
+        let renderer = Renderer { parser, lake: "lake", inputs, stages: &[] };
         let query = self.whole(&renderer, Reading::New)?;
         let used: Vec<(String, Vec<(&str, &str)>)> = self
             .sources
@@ -151,36 +159,52 @@ fn with_used_columns(resolved: &Value, found: &[ResolvedSource]) -> Vec<Source> 
         .collect()
 }
 
-fn root(
-    lowered: &mut Lowered,
-    sources: &[ResolvedSource],
-    output: &[(String, String)],
-    catalog: &dyn Catalog,
-    renderer: &Renderer<'_>,
-) -> Result<Root> {
+fn root(lowered: &mut Lowered, sources: &[ResolvedSource], output: &[(String, String)], parser: &Parser) -> Root {
+    let shape = std::mem::replace(&mut lowered.shape, Shape::Opaque);
     if !lowered.reasons.is_empty() {
-        return Ok(Root::Opaque);
+        return Root::Opaque;
     }
-    if !lowered.aggregate {
-        return Ok(Root::Linear(Linear { node: lowered.node.clone(), leaves: lowered.leaves.clone() }));
+    let draft = match shape {
+        Shape::Opaque => return Root::Opaque,
+        Shape::Linear => return Root::Linear(Linear { node: lowered.node.clone(), leaves: lowered.leaves.clone() }),
+        Shape::Keyed(draft) => *draft,
+    };
+    let Draft { node, sets, unique, calls, linear_input, operator } = draft;
+    let keys = sets.first().and_then(|set| set.places.first()).map_or_else(Vec::new, |place| place.keys.clone());
+    // Of several sets of keys no single one says which of the stored rows are touched.
+    let key_columns = if sets.len() == 1 { aggregate::key_columns(&node, &keys, output) } else { None };
+    if key_columns.is_none()
+        && let Some(reason) = calls.as_ref().and_then(aggregate::Calls::inexact)
+    {
+        let text = format!(
+            "a GROUP BY key is not in the select list, and {}, so the rows to replace cannot be found",
+            reason.text
+        );
+        let reason = Reason::new(text, reason.location);
+        lowered.operators[operator].rule = None;
+        lowered.operators[operator].reason = Some(reason.clone());
+        lowered.reasons.push(reason);
+        return Root::Opaque;
     }
-    match Aggregate::analyse(lowered, sources, output, catalog, renderer)? {
-        Ok(aggregate) => {
-            if let Some(operator) = lowered.operators.first_mut() {
-                operator.name = aggregate.describe();
-                operator.rule = Some(aggregate.rule());
-            }
-            Ok(Root::Aggregate(Box::new(aggregate)))
+    let fold = match &calls {
+        Some(_) if !linear_input => Err("its input is not linear".to_owned()),
+        Some(calls) => {
+            // What a stage gives can have another meaning than a source's column of the same name.
+            let sources = if lowered.stages.is_empty() { sources } else { &[] };
+            Fold::analyse(&node, &keys, key_columns.as_deref(), output, sources, calls, parser)
         }
-        Err(reason) => {
-            if let Some(operator) = lowered.operators.first_mut() {
-                operator.rule = None;
-                operator.reason = Some(reason.clone());
-            }
-            lowered.reasons.push(reason);
-            Ok(Root::Opaque)
-        }
+        None => Err("it is no aggregate".to_owned()),
+    };
+    if calls.is_some() {
+        lowered.operators[operator].rule = Some(match &fold {
+            Ok(_) => "fold the change into its groups".to_owned(),
+            Err(reason) if keys.is_empty() => format!("recompute when anything changed; no folding: {reason}"),
+            Err(reason) => format!("recompute the affected groups; no folding: {reason}"),
+        });
     }
+    // Without its keys in the output nothing says which of the stored rows are a group's.
+    let unique = unique && key_columns.is_some();
+    Root::Keyed(Box::new(Keyed::new(node, lowered.leaves.clone(), sets, key_columns, unique, fold)))
 }
 
 fn refuse_duplicates(output: &[(String, String)]) -> Result<()> {

@@ -8,6 +8,8 @@ use sql::query::Parser;
 use sql::tree;
 
 use crate::resolve::source_of;
+use crate::rules::linear;
+use crate::stage::{Stage, StageChange};
 
 /// How a leaf is to be read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -35,6 +37,15 @@ impl Reading {
     }
 }
 
+/// What stands behind a leaf.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Input {
+    /// A table that the query reads, by its number.
+    Source(usize),
+    /// A part of the query whose change is computed by itself, by its number.
+    Stage(usize),
+}
+
 /// Where a source is found in each [`Reading`].
 #[derive(Clone, Debug)]
 pub struct SourceState {
@@ -50,11 +61,27 @@ pub struct SourceState {
     pub went: Option<String>,
 }
 
-impl SourceState {
-    /// Whether anything changed between `old` and `new`.
-    #[must_use]
-    pub fn changed(&self) -> bool {
-        self.came.is_some() || self.went.is_some()
+/// The states of everything that a query reads.
+#[derive(Clone, Copy, Debug)]
+pub struct Inputs<'a> {
+    /// Of each source, by its number.
+    pub sources: &'a [SourceState],
+    /// The change of each stage, by its number; stages that are not there yet have none.
+    pub stages: &'a [StageChange],
+}
+
+impl Inputs<'_> {
+    /// The temporary table with the rows that came or went.
+    pub(crate) fn temporary(&self, input: Input, reading: Reading) -> Option<&str> {
+        let (came, went) = match input {
+            Input::Source(source) => self.sources.get(source).map(|state| (&state.came, &state.went))?,
+            Input::Stage(stage) => self.stages.get(stage).map(|change| (&change.came, &change.went))?,
+        };
+        match reading {
+            Reading::Came => came.as_deref(),
+            Reading::Went => went.as_deref(),
+            Reading::Old | Reading::New => None,
+        }
     }
 }
 
@@ -64,29 +91,21 @@ pub struct Renderer<'a> {
     pub parser: &'a Parser,
     /// The name under which the lake is attached.
     pub lake: &'a str,
-    /// The state of each source, by its number.
-    pub sources: &'a [SourceState],
+    /// The states of what the query reads.
+    pub inputs: Inputs<'a>,
+    /// The stages of the query.
+    pub stages: &'a [Stage],
 }
 
 impl Renderer<'_> {
     /// The SQL of a tree whose leaves carry their readings.
     ///
     /// # Errors
-    /// `INTERNAL` when a leaf asks for a reading that its source does not have.
+    /// `INTERNAL` when a leaf asks for a reading that its input does not have.
     pub fn sql(&self, node: &Value) -> Result<String> {
         let mut node = node.clone();
-        let mut failure = None;
-        tree::visit_mut(&mut node, &mut |child| {
-            if let Some((reading, source)) = reading_of(child)
-                && let Err(error) = self.place(child, reading, source)
-            {
-                failure = Some(error);
-            }
-        });
-        match failure {
-            Some(error) => Err(error),
-            None => self.parser.to_sql(&node),
-        }
+        self.place_all(&mut node)?;
+        self.parser.to_sql(&node)
     }
 
     /// The SQL of the whole resolved query with every source read as `reading`.
@@ -97,59 +116,78 @@ impl Renderer<'_> {
         let mut node = resolved.clone();
         tree::visit_mut(&mut node, &mut |child| {
             if let Some(source) = source_of(child) {
-                mark(child, reading, source);
+                mark(child, reading, Input::Source(source));
             }
         });
         self.sql(&node)
     }
 
-    fn place(&self, node: &mut Value, reading: Reading, source: usize) -> Result<()> {
-        let state = self
-            .sources
-            .get(source)
-            .ok_or_else(|| Error::new(Code::Internal, format!("the plan reads an unknown source {source}")))?;
-        let temporary = match reading {
-            Reading::Old => return self.at(node, state, state.old),
-            Reading::New => return self.at(node, state, state.new),
-            Reading::Came => &state.came,
-            Reading::Went => &state.went,
-        };
-        let Some(table) = temporary else {
-            return Err(Error::new(
-                Code::Internal,
-                format!("the plan reads a change of {} that is not there", state.table),
-            ));
-        };
-        node["catalog_name"] = Value::from("temp");
-        node["schema_name"] = Value::from("main");
-        node["table_name"] = Value::from(table.as_str());
-        Ok(())
+    fn place_all(&self, node: &mut Value) -> Result<()> {
+        let mut failure = None;
+        tree::visit_mut(node, &mut |child| {
+            if let Some((reading, input)) = reading_of(child)
+                && let Err(error) = self.place(child, reading, input)
+            {
+                failure = Some(error);
+            }
+        });
+        failure.map_or(Ok(()), Err)
     }
 
-    #[expect(clippy::unnecessary_wraps, reason = "the branches of `place` have one type")]
-    fn at(&self, node: &mut Value, state: &SourceState, snapshot: Option<i64>) -> Result<()> {
-        node["catalog_name"] = Value::from(self.lake);
-        node["schema_name"] = Value::from(state.table.schema.as_str());
-        node["table_name"] = Value::from(state.table.name.as_str());
-        if let Some(snapshot) = snapshot {
-            node["at_clause"] = tree::at_version(snapshot);
+    fn place(&self, node: &mut Value, reading: Reading, input: Input) -> Result<()> {
+        if matches!(reading, Reading::Came | Reading::Went) {
+            let Some(table) = self.inputs.temporary(input, reading) else {
+                return Err(Error::new(
+                    Code::Internal,
+                    format!("the plan reads a change of {input:?} that is not there"),
+                ));
+            };
+            node["catalog_name"] = Value::from("temp");
+            node["schema_name"] = Value::from("main");
+            node["table_name"] = Value::from(table);
+            return Ok(());
+        }
+        let unknown = || Error::new(Code::Internal, format!("the plan reads an unknown {input:?}"));
+        match input {
+            Input::Source(source) => {
+                let state = self.inputs.sources.get(source).ok_or_else(unknown)?;
+                node["catalog_name"] = Value::from(self.lake);
+                node["schema_name"] = Value::from(state.table.schema.as_str());
+                node["table_name"] = Value::from(state.table.name.as_str());
+                if let Some(snapshot) = if reading == Reading::Old { state.old } else { state.new } {
+                    node["at_clause"] = tree::at_version(snapshot);
+                }
+            }
+            Input::Stage(stage) => {
+                let (query, leaves) = self.stages.get(stage).ok_or_else(unknown)?.query();
+                let mut query = linear::all(query, leaves, reading);
+                self.place_all(&mut query)?;
+                let alias = tree::text(node, "alias").to_owned();
+                *node = tree::derived_table(query, &alias, tree::list(node, "column_name_alias"));
+            }
         }
         Ok(())
     }
 }
 
 /// Marks a table reference with how it is to be read.
-pub(crate) fn mark(node: &mut Value, reading: Reading, source: usize) {
+pub(crate) fn mark(node: &mut Value, reading: Reading, input: Input) {
     node["catalog_name"] = Value::from(reading.mark());
     node["schema_name"] = Value::from("");
-    node["table_name"] = Value::from(source.to_string());
+    node["table_name"] = Value::from(match input {
+        Input::Source(number) => format!("source{number}"),
+        Input::Stage(number) => format!("stage{number}"),
+    });
 }
 
-fn reading_of(node: &Value) -> Option<(Reading, usize)> {
+fn reading_of(node: &Value) -> Option<(Reading, Input)> {
     if !tree::is(node, "BASE_TABLE") {
         return None;
     }
     let catalog = tree::text(node, "catalog_name");
     let reading = Reading::ALL.into_iter().find(|reading| reading.mark() == catalog)?;
-    Some((reading, tree::text(node, "table_name").parse().ok()?))
+    let name = tree::text(node, "table_name");
+    let number = |prefix| name.strip_prefix(prefix).and_then(|number: &str| number.parse().ok());
+    let input = number("source").map(Input::Source).or_else(|| number("stage").map(Input::Stage))?;
+    Some((reading, input))
 }

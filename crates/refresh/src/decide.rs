@@ -164,7 +164,7 @@ impl DynamicTables {
         if chosen.action == RefreshAction::Full {
             return full_outcome(chosen, &stored, figures, steps);
         }
-        let changes = self.read_changes(plan, &spans, windows)?;
+        let mut changes = self.read_changes(plan, &spans, windows)?;
         steps.end("read changes");
         figures.changed_rows = changes.came + changes.went;
         if figures.changed_rows == 0 {
@@ -179,7 +179,7 @@ impl DynamicTables {
             let figures = Figures { affected_groups: Some(groups), ..figures.clone() };
             too_many_groups(properties, &figures).map(|chosen| chosen.reason)
         };
-        let attempt = self.prepare_incremental(plan, &changes, &stored, &too_many, steps)?;
+        let attempt = self.prepare_incremental(plan, &mut changes, &stored, &too_many, steps)?;
         figures.affected_groups = affected.get();
         match attempt {
             Attempt::Prepared(prepared) => {

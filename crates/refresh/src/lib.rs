@@ -7,6 +7,7 @@
 //!
 //! This crate does not know HTTP, terminals or worker processes.
 
+mod affected;
 mod alter;
 mod analysis;
 mod choose;

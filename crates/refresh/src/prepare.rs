@@ -6,8 +6,8 @@ use std::time::{Duration, Instant};
 use error::{Code, Error, Result};
 use incremental::apply;
 use incremental::render::{Reading, Renderer};
-use incremental::rules::aggregate::{Aggregate, key_column};
 use incremental::rules::fold::Fold;
+use incremental::rules::keyed::{Keyed, Restriction};
 use incremental::rules::linear::Term;
 use incremental::{Plan, Root};
 use lake::{Delete, SnapshotId, Window};
@@ -23,8 +23,6 @@ const RESULT: &str = "__dt_result";
 const CHANGE: &str = "__dt_change";
 const DELETES: &str = "__dt_deletes";
 const INSERTS: &str = "__dt_inserts";
-const KEYS: &str = "__dt_keys";
-const KEYS_WITH_NULL: &str = "__dt_keys_with_null";
 const GROUPS: &str = "__dt_groups";
 const STORED: &str = "__dt_stored";
 const FOLDED: &str = "__dt_folded";
@@ -42,6 +40,21 @@ pub(crate) struct Prepared {
     pub how: String,
     /// The reads of the feed that must still be right when it is published.
     pub windows: Vec<Window>,
+}
+
+impl Prepared {
+    /// No change at all.
+    fn nothing() -> Self {
+        Self {
+            delete: Delete::None,
+            insert: None,
+            rows_inserted: 0,
+            rows_deleted: 0,
+            rows_read: 0,
+            how: "nothing to change".to_owned(),
+            windows: Vec::new(),
+        }
+    }
 }
 
 /// The table a change is brought to, as it stands.
@@ -88,7 +101,7 @@ impl DynamicTables {
         target: &Target<'_>,
         steps: &mut Steps,
     ) -> Result<Prepared> {
-        let renderer = self.renderer(changes);
+        let renderer = self.renderer(plan, changes);
         let query = plan.whole(&renderer, Reading::New)?;
         let rows = self.keep(RESULT, &query)?;
         steps.end("compute");
@@ -131,7 +144,7 @@ impl DynamicTables {
     pub(crate) fn prepare_incremental(
         &self,
         plan: &Plan,
-        changes: &SourceChanges,
+        changes: &mut SourceChanges,
         target: &Target<'_>,
         too_many: &dyn Fn(u64) -> Option<String>,
         steps: &mut Steps,
@@ -141,14 +154,18 @@ impl DynamicTables {
                 return Err(Error::new(Code::Internal, "a query without a rule was refreshed incrementally"));
             }
             Root::Linear(linear) => {
-                self.by_value(&linear.change(&changes.states), changes, &output_columns(plan), target)?
+                self.compute_stages(plan, changes)?;
+                self.by_value(plan, &linear.change(&changes.inputs()), changes, target)?
             }
-            Root::Aggregate(aggregate) => match &aggregate.fold {
-                Ok(fold) if fold.invertible() || changes.went == 0 => {
-                    self.fold(aggregate, fold, changes, plan, target)?
+            Root::Keyed(keyed) => {
+                self.compute_stages(plan, changes)?;
+                match &keyed.fold {
+                    Ok(fold) if fold.invertible() || !changes.anything_went() => {
+                        self.fold(keyed, fold, changes, plan, target)?
+                    }
+                    _ => self.recompute_groups(keyed, changes, plan, target, too_many)?,
                 }
-                _ => self.recompute_groups(aggregate, changes, plan, target, too_many)?,
-            },
+            }
         };
         steps.end("compute");
         if let Attempt::Prepared(prepared) = &mut attempt {
@@ -158,25 +175,23 @@ impl DynamicTables {
         Ok(attempt)
     }
 
-    pub(crate) fn renderer<'a>(&'a self, changes: &'a SourceChanges) -> Renderer<'a> {
-        Renderer { parser: &self.parser, lake: self.lake.alias(), sources: &changes.states }
+    pub(crate) fn renderer<'a>(&'a self, plan: &'a Plan, changes: &'a SourceChanges) -> Renderer<'a> {
+        Renderer { parser: &self.parser, lake: self.lake.alias(), inputs: changes.inputs(), stages: &plan.stages }
     }
 
     /// The terms of a change as SQL.
-    fn terms(&self, terms: &[Term], changes: &SourceChanges) -> Result<Vec<(bool, String)>> {
-        let renderer = self.renderer(changes);
+    pub(crate) fn terms(&self, plan: &Plan, terms: &[Term], changes: &SourceChanges) -> Result<Vec<(bool, String)>> {
+        let renderer = self.renderer(plan, changes);
         terms.iter().map(|term| Ok((term.came, renderer.sql(&term.node)?))).collect()
     }
 
     /// A change given as rows that came and went, applied by the values of the rows.
-    fn by_value(
-        &self,
-        terms: &[Term],
-        changes: &SourceChanges,
-        columns: &[String],
-        target: &Target<'_>,
-    ) -> Result<Attempt> {
-        let terms = self.terms(terms, changes)?;
+    fn by_value(&self, plan: &Plan, terms: &[Term], changes: &SourceChanges, target: &Target<'_>) -> Result<Attempt> {
+        if terms.is_empty() {
+            return Ok(Attempt::Prepared(Prepared::nothing()));
+        }
+        let columns = &output_columns(plan);
+        let terms = self.terms(plan, terms, changes)?;
         if terms.iter().all(|(came, _)| *came) {
             let selects: Vec<&str> = terms.iter().map(|(_, sql)| sql.as_str()).collect();
             let select = selects.join(") UNION ALL (");
@@ -191,16 +206,18 @@ impl DynamicTables {
                 windows: Vec::new(),
             }));
         }
-        self.keep(CHANGE, &apply::net(&apply::weighted(&terms), columns))?;
+        self.net_by_value(&terms, columns, target)
+    }
+
+    /// The net change of terms, applied by the values of the rows.
+    fn net_by_value(&self, terms: &[(bool, String)], columns: &[String], target: &Target<'_>) -> Result<Attempt> {
+        self.keep(CHANGE, &apply::net(&apply::weighted(terms), columns))?;
         let (came, went) = self.weights(CHANGE)?;
         match self.changes_by_value(CHANGE, columns, target, came, went) {
-            Ok(prepared) => Ok(Attempt::Prepared(prepared)),
-            Err(error)
-                if error.code() == Code::Internal && error.context().iter().any(|(key, _)| *key == "missing") =>
-            {
+            Err(error) if error.context().iter().any(|(key, _)| *key == "missing") => {
                 Ok(Attempt::Full(error.message().to_owned()))
             }
-            Err(error) => Err(error),
+            prepared => prepared.map(Attempt::Prepared),
         }
     }
 
@@ -241,13 +258,17 @@ impl DynamicTables {
 
     fn fold(
         &self,
-        aggregate: &Aggregate,
+        keyed: &Keyed,
         fold: &Fold,
         changes: &SourceChanges,
         plan: &Plan,
         target: &Target<'_>,
     ) -> Result<Attempt> {
-        let terms = self.terms(&aggregate.changed_input(fold, &changes.states), changes)?;
+        let terms = keyed.changed_input(fold, &changes.inputs());
+        if terms.is_empty() {
+            return Ok(Attempt::Prepared(Prepared::nothing()));
+        }
+        let terms = self.terms(plan, &terms, changes)?;
         self.keep(GROUPS, &fold.deltas(&apply::weighted(&terms)))?;
         self.keep(FOLDED, &fold.new_rows(&format!("temp.main.{GROUPS}"), &self.stored(target)))?;
         let [negative, deleted, inserted] = self.counts(&format!(
@@ -281,51 +302,37 @@ impl DynamicTables {
 
     fn recompute_groups(
         &self,
-        aggregate: &Aggregate,
+        keyed: &Keyed,
         changes: &SourceChanges,
         plan: &Plan,
         target: &Target<'_>,
         too_many: &dyn Fn(u64) -> Option<String>,
     ) -> Result<Attempt> {
         let columns = output_columns(plan);
-        let (groups, with_null) = self.affected_keys(aggregate, changes)?;
-        if let Some(reason) = too_many(groups) {
+        let affected = self.affected_keys(plan, keyed, changes)?;
+        if affected.groups == 0 {
+            return Ok(Attempt::Prepared(Prepared::nothing()));
+        }
+        if let Some(reason) = too_many(affected.groups) {
             return Ok(Attempt::Full(reason));
         }
-        let mut restrictions = vec![(KEYS, false)];
-        if with_null > 0 {
-            restrictions.push((KEYS_WITH_NULL, true));
-        }
-        let renderer = self.renderer(changes);
-        let groups_at = |reading| -> Result<String> {
-            let mut selects = Vec::new();
-            for (keys, with_null) in &restrictions {
-                selects.push(renderer.sql(&aggregate.restricted(reading, keys, *with_null, &self.parser)?)?);
-                if aggregate.key_count() == 0 {
-                    break;
-                }
-            }
-            Ok(selects.join(" UNION ALL "))
-        };
-        let new = groups_at(Reading::New)?;
-        let Some(key_columns) = &aggregate.key_columns else {
-            let terms = [(true, new), (false, groups_at(Reading::Old)?)];
-            self.keep(CHANGE, &apply::net(&apply::weighted(&terms), &columns))?;
-            let (came, went) = self.weights(CHANGE)?;
-            return match self.changes_by_value(CHANGE, &columns, target, came, went) {
-                Err(error) if error.context().iter().any(|(key, _)| *key == "missing") => {
-                    Ok(Attempt::Full(error.message().to_owned()))
-                }
-                prepared => prepared.map(Attempt::Prepared),
-            };
+        let groups = affected.groups;
+        let new = self.groups_at(plan, keyed, changes, &affected, Reading::New)?;
+        let Some(key_columns) = &keyed.key_columns else {
+            let old = self.groups_at(plan, keyed, changes, &affected, Reading::Old)?;
+            return self.net_by_value(&[(true, new), (false, old)], &columns, target);
         };
         let keys: Vec<String> = key_columns.iter().map(|column| columns[*column].clone()).collect();
-        let stored: Vec<String> = restrictions
-            .iter()
-            .take(if keys.is_empty() { 1 } else { restrictions.len() })
-            .map(|(table, with_null)| apply::stored_groups(&self.stored(target), &columns, &keys, table, *with_null))
-            .collect();
+        let restriction = |part: &Vec<Restriction>| {
+            let affected = part.first().map(|restriction| (restriction.table.as_str(), restriction.with_null));
+            apply::stored_groups(&self.stored(target), &columns, &keys, affected)
+        };
+        let stored: Vec<String> = affected.parts.iter().map(restriction).collect();
         self.keep(STORED, &stored.join(" UNION ALL "))?;
+        if !keyed.unique {
+            let stored = format!("SELECT {} FROM temp.main.{STORED}", apply::column_list(&columns));
+            return self.net_by_value(&[(true, new), (false, stored)], &columns, target);
+        }
         let list = apply::column_list(&columns);
         let both = format!(
             "(SELECT {list}, NULL::BIGINT AS {0}, 1::BIGINT AS {1} FROM ({new}) UNION ALL \
@@ -346,32 +353,12 @@ impl DynamicTables {
             rows_inserted: came,
             rows_deleted: went,
             rows_read: 0,
-            how: match aggregate.key_count() {
+            how: match keys.len() {
                 0 => "recomputed the aggregate".to_owned(),
-                _ => format!("recomputed {groups} affected groups"),
+                _ => format!("recomputed {groups} affected {}", if groups == 1 { "group" } else { "groups" }),
             },
             windows: Vec::new(),
         }))
-    }
-
-    /// The keys of the affected groups, those with a NULL in a table of their own; how many there are in all, and
-    /// how many of the latter.
-    fn affected_keys(&self, aggregate: &Aggregate, changes: &SourceChanges) -> Result<(u64, u64)> {
-        if aggregate.key_count() == 0 {
-            return Ok((1, 0));
-        }
-        let terms = self.terms(&aggregate.changed_keys(&changes.states), changes)?;
-        let selects: Vec<&str> = terms.iter().map(|(_, sql)| sql.as_str()).collect();
-        let keys: Vec<String> = (0..aggregate.key_count()).map(key_column).collect();
-        let some_null: Vec<String> = keys.iter().map(|key| format!("{key} IS NULL")).collect();
-        let some_null = some_null.join(" OR ");
-        let all = format!("SELECT DISTINCT {} FROM (({}))", keys.join(", "), selects.join(") UNION ALL ("));
-        let groups = self.keep(KEYS, &all)?;
-        let with_null = self.keep(KEYS_WITH_NULL, &format!("SELECT * FROM temp.main.{KEYS} WHERE {some_null}"))?;
-        if with_null > 0 {
-            self.work(&format!("DELETE FROM temp.main.{KEYS} WHERE {some_null}"))?;
-        }
-        Ok((groups, with_null))
     }
 
     /// The stored rows of the target, as a relation.

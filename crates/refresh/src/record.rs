@@ -278,7 +278,12 @@ impl DynamicTables {
             sources: None,
         };
         // The refresh's own error is what matters; that the registry could not be told is worth a line.
-        if let Err(registry_error) = self.registry.finish_refreshes(&[finished]) {
+        let mut recorded = self.registry.finish_refreshes(std::slice::from_ref(&finished));
+        if recorded.as_ref().is_err_and(|error| error.code() == Code::Conflict) {
+            // Somebody else has refreshed the table: its progress is theirs, but that this refresh ended is known.
+            recorded = self.registry.finish_refreshes(&[FinishedRefresh { progress: None, ..finished }]);
+        }
+        if let Err(registry_error) = recorded {
             tracing::warn!(table = %table.definition.name, error = %registry_error, "could not record a failed refresh");
         } else {
             table.progress = after;

@@ -4,8 +4,8 @@
 //! content of that data version, which is later than the data version.
 
 use error::{Code, Error, Result};
-use incremental::render::SourceState;
-use incremental::{Plan, apply};
+use incremental::render::{Inputs, SourceState};
+use incremental::{Plan, StageChange, apply};
 use lake::{Break, SnapshotId, Window, WindowRule};
 use registry::DynamicTable;
 use sql::names::{TableName, quote_identifier};
@@ -26,10 +26,24 @@ pub(crate) struct Span {
 #[derive(Debug, Default)]
 pub(crate) struct SourceChanges {
     pub states: Vec<SourceState>,
+    /// The change of each stage of the query, as far as they are computed.
+    pub stages: Vec<StageChange>,
     /// Rows that came and rows that went, over all sources.
     pub came: u64,
     pub went: u64,
     pub windows: Vec<Window>,
+}
+
+impl SourceChanges {
+    /// The states of everything that a query reads.
+    pub fn inputs(&self) -> Inputs<'_> {
+        Inputs { sources: &self.states, stages: &self.stages }
+    }
+
+    /// Whether rows went, from a source or from a stage.
+    pub fn anything_went(&self) -> bool {
+        self.went > 0 || self.stages.iter().any(|stage| stage.went.is_some())
+    }
 }
 
 /// Whether the changes of all sources can be told.

@@ -91,7 +91,7 @@ impl DynamicTables {
         };
         let spans = self.spans(plan, None, version, tables)?;
         let states = SourceChanges { states: spans.iter().map(state_of).collect(), ..SourceChanges::default() };
-        let query = plan.whole(&self.renderer(&states), Reading::New)?;
+        let query = plan.whole(&self.renderer(plan, &states), Reading::New)?;
         let columns = output_columns(plan);
         let rows = self.keep(EXPECTED, &query)?;
         let stored = format!(

@@ -144,6 +144,15 @@ pub fn derived_table(query_node: Value, alias: &str, column_aliases: &[Value]) -
     })
 }
 
+/// A reference to a table that is not named yet.
+#[must_use]
+pub fn table_reference(alias: &str, column_aliases: &[Value]) -> Value {
+    json!({
+        "type": "BASE_TABLE", "alias": alias, "sample": null, "query_location": NO_LOCATION, "schema_name": "",
+        "table_name": "", "column_name_alias": column_aliases, "catalog_name": "", "at_clause": null,
+    })
+}
+
 /// A column reference.
 #[must_use]
 pub fn column(parts: &[&str]) -> Value {
@@ -174,12 +183,22 @@ pub fn at_version(snapshot: i64) -> Value {
 /// The conjunction of conditions, `null` for none.
 #[must_use]
 pub fn conjunction(conditions: Vec<Value>) -> Value {
+    connected("CONJUNCTION_AND", conditions)
+}
+
+/// The disjunction of conditions, `null` for none.
+#[must_use]
+pub fn disjunction(conditions: Vec<Value>) -> Value {
+    connected("CONJUNCTION_OR", conditions)
+}
+
+fn connected(by: &str, conditions: Vec<Value>) -> Value {
     let mut conditions: Vec<Value> = conditions.into_iter().filter(|condition| !condition.is_null()).collect();
     match conditions.len() {
         0 => Value::Null,
         1 => conditions.swap_remove(0),
         _ => json!({
-            "class": "CONJUNCTION", "type": "CONJUNCTION_AND", "alias": "", "query_location": NO_LOCATION,
+            "class": "CONJUNCTION", "type": by, "alias": "", "query_location": NO_LOCATION,
             "children": conditions,
         }),
     }

@@ -9,7 +9,8 @@ use sql::names::quote_identifier;
 use sql::query::Parser;
 use sql::tree;
 
-use super::aggregate::{is_exact_type, key_column, named, stands_for};
+use super::aggregate::{Calls, is_exact_type, stands_for};
+use super::keyed::{key_column, named};
 use crate::resolve::ResolvedSource;
 
 /// How each output column follows from its stored value and the change.
@@ -29,11 +30,6 @@ enum FoldColumn {
     /// Rows for which the argument is not NULL (or all) and the filter holds.
     Count {
         argument: Option<usize>,
-        filter: Option<usize>,
-    },
-    /// Rows for which the argument is true.
-    CountIf {
-        argument: usize,
         filter: Option<usize>,
     },
     /// `count` is the column that says how many values are in the sum; `None` when no value can be NULL and the
@@ -59,13 +55,13 @@ struct Call<'node> {
 }
 
 impl Fold {
-    pub(super) fn analyse<'types>(
+    pub(crate) fn analyse(
         node: &Value,
         keys: &[Value],
         key_columns: Option<&[usize]>,
         output: &[(String, String)],
         sources: &[ResolvedSource],
-        type_of: &dyn Fn(&Value) -> Option<&'types str>,
+        types: &Calls,
         parser: &Parser,
     ) -> Result<Self, String> {
         if key_columns.is_none() {
@@ -101,7 +97,7 @@ impl Fold {
                     let key = keys.iter().position(|key| stands_for(item, key, &node["from_table"]));
                     FoldColumn::Key(key.ok_or("an item is neither key nor aggregate")?)
                 }
-                Some(call) => column(call, &calls, keys.is_empty(), known, type_of, &mut inputs)?,
+                Some(call) => column(call, &calls, keys.is_empty(), known, types, &mut inputs)?,
             });
         }
         Ok(Self { columns, rows, inputs: inputs.0, key_count: keys.len(), output: output.to_vec() })
@@ -113,7 +109,7 @@ impl Fold {
         !self.columns.iter().any(|column| matches!(column, FoldColumn::Extreme { .. }))
     }
 
-    pub(super) fn input_items(&self) -> Vec<Value> {
+    pub(crate) fn input_items(&self) -> Vec<Value> {
         self.inputs
             .iter()
             .enumerate()
@@ -137,10 +133,6 @@ impl Fold {
                         "coalesce(sum(__dt_weight){}, 0)::BIGINT AS {delta}",
                         condition(&[seen, filter.map(input_column)])
                     ));
-                }
-                FoldColumn::CountIf { argument, filter } => {
-                    let both = condition(&[Some(input_column(*argument)), filter.map(input_column)]);
-                    items.push(format!("coalesce(sum(__dt_weight){both}, 0)::BIGINT AS {delta}"));
                 }
                 FoldColumn::Sum { argument, filter, .. } => {
                     let argument = input_column(*argument);
@@ -175,7 +167,7 @@ impl Fold {
                 FoldColumn::Key(key) => {
                     format!("CASE WHEN __dt_t.__dt_row_id IS NULL THEN __dt_d.{} ELSE {stored} END", key_column(*key))
                 }
-                FoldColumn::Count { .. } | FoldColumn::CountIf { .. } => format!("coalesce({stored}, 0) + {delta}"),
+                FoldColumn::Count { .. } => format!("coalesce({stored}, 0) + {delta}"),
                 FoldColumn::Sum { count, .. } => {
                     let sum = format!("coalesce({stored}, 0) + {delta}");
                     match count {
@@ -287,23 +279,20 @@ fn call<'node>(item: &'node Value, parser: &Parser) -> Result<Call<'node>, Strin
     Ok(Call { function, argument: arguments.first(), filter: &item["filter"] })
 }
 
-fn column<'types>(
+fn column(
     call: &Call<'_>,
     calls: &[Option<Call<'_>>],
     global: bool,
     sources: &[ResolvedSource],
-    type_of: &dyn Fn(&Value) -> Option<&'types str>,
+    types: &Calls,
     inputs: &mut Inputs,
 ) -> Result<FoldColumn, String> {
     let filter = if call.filter.is_null() { None } else { Some(inputs.position(call.filter)) };
     match (call.function.as_str(), call.argument) {
         ("count_star", None) => Ok(FoldColumn::Count { argument: None, filter }),
         ("count", Some(argument)) => Ok(FoldColumn::Count { argument: Some(inputs.position(argument)), filter }),
-        ("count_if" | "countif", Some(argument)) if type_of(argument) == Some("BOOLEAN") => {
-            Ok(FoldColumn::CountIf { argument: inputs.position(argument), filter })
-        }
         ("sum", Some(argument)) => {
-            let data_type = type_of(argument).unwrap_or("");
+            let data_type = types.type_of(argument).unwrap_or("");
             if !is_exact_type(data_type) {
                 return Err(format!("a sum of {data_type} depends on the order of its rows"));
             }
@@ -322,7 +311,9 @@ fn column<'types>(
             Ok(FoldColumn::Sum { argument: inputs.position(argument), filter, count })
         }
         ("min" | "max", Some(argument))
-            if type_of(argument).is_some_and(|known| !known.contains(['(', '[', ' ']) || is_exact_type(known)) =>
+            if types
+                .type_of(argument)
+                .is_some_and(|known| !known.contains(['(', '[', ' ']) || is_exact_type(known)) =>
         {
             Ok(FoldColumn::Extreme { argument: inputs.position(argument), filter, greatest: call.function == "max" })
         }

@@ -8,8 +8,8 @@
 use serde_json::Value;
 use sql::tree;
 
-use crate::lower::leaf_of;
-use crate::render::{Reading, SourceState, mark};
+use crate::inline::leaf_of;
+use crate::render::{Input, Inputs, Reading, mark};
 
 /// A part of a change: the rows of a query, all of which came or all of which went.
 #[derive(Clone, Debug)]
@@ -22,12 +22,11 @@ pub struct Term {
 
 /// The terms of the change of a linear query.
 #[must_use]
-pub fn change(node: &Value, leaves: &[usize], sources: &[SourceState]) -> Vec<Term> {
+pub fn change(node: &Value, leaves: &[Input], changed: &Inputs<'_>) -> Vec<Term> {
     let mut terms = Vec::new();
-    for (leaf, source) in leaves.iter().enumerate() {
-        let state = &sources[*source];
-        for (reading, temporary) in [(Reading::Came, &state.came), (Reading::Went, &state.went)] {
-            if temporary.is_none() {
+    for (leaf, input) in leaves.iter().enumerate() {
+        for reading in [Reading::Came, Reading::Went] {
+            if changed.temporary(*input, reading).is_none() {
                 continue;
             }
             let mut term = node.clone();
@@ -46,13 +45,13 @@ pub fn change(node: &Value, leaves: &[usize], sources: &[SourceState]) -> Vec<Te
 
 /// The query with every leaf read in one way.
 #[must_use]
-pub fn all(node: &Value, leaves: &[usize], reading: Reading) -> Value {
+pub fn all(node: &Value, leaves: &[Input], reading: Reading) -> Value {
     let mut node = node.clone();
     read(&mut node, leaves, |_| reading);
     node
 }
 
-fn read(node: &mut Value, leaves: &[usize], reading: impl Fn(usize) -> Reading) {
+fn read(node: &mut Value, leaves: &[Input], reading: impl Fn(usize) -> Reading) {
     tree::visit_mut(node, &mut |child| {
         if let Some(leaf) = leaf_of(child) {
             mark(child, reading(leaf), leaves[leaf]);

@@ -34,7 +34,7 @@ const INCREMENTAL: &[(&str, &str)] = &[
     ("folded", "SELECT k, count(*) AS n, count(x) AS nx, sum(x) AS sx FROM fact GROUP BY k"),
     (
         "folded_filter",
-        "SELECT g, count(*) AS n, count(*) FILTER (x > 3) AS big, count_if(x < 0) AS neg, count(amount) AS na, sum(amount) AS a FROM fact GROUP BY g",
+        "SELECT g, count(*) AS n, count(*) FILTER (x > 3) AS big, count(amount) AS na, sum(amount) AS a FROM fact GROUP BY g",
     ),
     (
         "folded_join",
@@ -61,20 +61,97 @@ const INCREMENTAL: &[(&str, &str)] = &[
         "over_union",
         "SELECT k, count(*) AS n, sum(v) AS s FROM (SELECT k, x AS v FROM fact UNION ALL SELECT k, weight FROM dim) GROUP BY k",
     ),
+    (
+        "latest",
+        "SELECT id, k, x FROM fact QUALIFY row_number() OVER (PARTITION BY k ORDER BY id DESC, x, amount, g, f, seen) = 1",
+    ),
+    (
+        "windowed",
+        "SELECT id, k, sum(x) OVER w AS s, count(*) OVER (PARTITION BY k, g) AS n, rank() OVER (PARTITION BY k ORDER BY x, id) AS r FROM fact WINDOW w AS (PARTITION BY k)",
+    ),
+    ("windowed_star", "SELECT * EXCLUDE (unused, seen, f), max(x) OVER (PARTITION BY g) AS top FROM fact"),
+    ("windowed_hidden", "SELECT id, x, count(*) OVER (PARTITION BY k) AS n FROM fact"),
+    (
+        "windowed_join",
+        "SELECT f.id, d.region, row_number() OVER (PARTITION BY d.region ORDER BY f.id, f.x, f.amount, d.weight) AS r FROM fact f JOIN dim d USING (k)",
+    ),
+    ("distincts", "SELECT DISTINCT k, g FROM fact"),
+    ("distinct_star", "SELECT DISTINCT * FROM dim"),
+    ("distinct_join", "SELECT DISTINCT f.g, d.region FROM fact f JOIN dim d USING (k) WHERE f.x > 0"),
+    ("distinct_on", "SELECT DISTINCT ON (k) k, id, x FROM fact ORDER BY k, id DESC, x, amount, g, f, seen"),
+    ("united", "SELECT k, g FROM fact UNION SELECT weight::INTEGER, name FROM dim"),
+    ("excepted", "SELECT k FROM fact EXCEPT ALL SELECT k FROM dim"),
+    ("excepted_once", "SELECT k, g FROM fact EXCEPT SELECT k, name FROM dim"),
+    ("intersected", "SELECT k FROM fact INTERSECT ALL SELECT k FROM dim"),
+    ("intersected_once", "SELECT k FROM fact WHERE x > 0 INTERSECT SELECT weight FROM dim"),
+    ("nested", "SELECT n, count(*) AS groups FROM (SELECT k, count(*) AS n FROM fact GROUP BY k) GROUP BY n"),
+    (
+        "joined_to_groups",
+        "SELECT f.id, t.n, t.hi FROM fact f JOIN (SELECT k, count(*) AS n, max(x) AS hi FROM fact GROUP BY k) t ON f.k = t.k WHERE f.x = t.hi",
+    ),
+    (
+        "groups_of_latest",
+        "SELECT g, count(*) AS n, sum(x) AS s FROM (SELECT * FROM fact QUALIFY row_number() OVER (PARTITION BY k ORDER BY id DESC, x, amount, g, f, seen) = 1) GROUP BY g",
+    ),
+    ("distinct_of_groups", "SELECT DISTINCT n FROM (SELECT k, g, count(*) AS n FROM fact GROUP BY ALL)"),
+    (
+        "ranked_groups",
+        "SELECT g, k, n, rank() OVER (PARTITION BY g ORDER BY n DESC) AS r FROM (SELECT k, g, count(*) AS n FROM fact GROUP BY k, g)",
+    ),
+    ("union_of_groups", "SELECT k, count(*) AS n FROM fact GROUP BY k UNION ALL SELECT k, weight FROM dim"),
+    ("count_distincts", "SELECT count(*) AS n FROM (SELECT DISTINCT g, x FROM fact)"),
+    (
+        "cte_twice",
+        "WITH t AS (SELECT k, count(*) AS n FROM fact GROUP BY k) SELECT a.k, a.n, b.n AS m FROM t a JOIN t b ON a.n = b.n AND a.k < b.k",
+    ),
+    ("counted_if", "SELECT g, count(*) AS n, count_if(x < 0) AS neg FROM fact GROUP BY g"),
+    ("left_join", "SELECT f.id, f.x, d.name FROM fact f LEFT JOIN dim d USING (k)"),
+    (
+        "left_join_keyed",
+        "SELECT f.k, f.id, d.name, d.weight FROM fact f LEFT JOIN dim d ON f.k = d.k AND d.weight > f.x WHERE f.id % 2 = 0",
+    ),
+    ("left_join_where", "SELECT f.id FROM fact f LEFT JOIN dim d ON f.k = d.k WHERE d.k IS NULL"),
+    ("right_join", "SELECT f.id, d.name FROM fact f RIGHT JOIN dim d ON d.k = f.k"),
+    ("full_join", "SELECT f.id, f.k AS fk, d.k AS dk, d.name FROM fact f FULL JOIN dim d ON f.k = d.k"),
+    ("full_join_using", "SELECT k, f.id, d.name FROM fact f FULL JOIN dim d USING (k)"),
+    (
+        "left_chain",
+        "SELECT f.id, d.name, e.region FROM fact f LEFT JOIN dim d ON f.k = d.k LEFT JOIN dim e ON f.x = e.k",
+    ),
+    (
+        "left_then_inner",
+        "SELECT f.id, d.name, e.name AS other FROM fact f LEFT JOIN dim d ON f.k = d.k JOIN dim e ON f.x = e.k",
+    ),
+    (
+        "left_grouped",
+        "SELECT d.region, count(*) AS n, count(f.x) AS nx FROM fact f LEFT JOIN dim d ON f.k = d.k GROUP BY d.region",
+    ),
+    ("left_counted", "SELECT count(*) AS n, count(d.k) AS found FROM fact f LEFT JOIN dim d ON f.k = d.k"),
+    (
+        "left_windowed",
+        "SELECT f.id, d.name, row_number() OVER (PARTITION BY d.name ORDER BY f.id, f.x, f.amount, d.weight) AS r FROM fact f LEFT JOIN dim d ON f.k = d.k",
+    ),
+    ("left_distinct", "SELECT DISTINCT d.name, f.g FROM fact f LEFT JOIN dim d ON f.k = d.k"),
+    (
+        "left_of_groups",
+        "SELECT d.name, d.weight, t.n FROM dim d LEFT JOIN (SELECT k, count(*) AS n FROM fact GROUP BY k) t ON d.k = t.k",
+    ),
+    (
+        "in_left_subquery",
+        "SELECT s.name, count(*) AS n FROM (SELECT f.id, d.name FROM fact f LEFT JOIN dim d ON f.k = d.k) s GROUP BY s.name",
+    ),
+    ("semi_join", "SELECT f.id, f.g FROM fact f SEMI JOIN dim d ON f.k = d.k AND d.weight > 3"),
+    ("anti_join", "SELECT f.id, f.g FROM fact f ANTI JOIN dim d ON f.k = d.k"),
     ("over_view", "SELECT region, count(*) AS n FROM joined_view GROUP BY region"),
 ];
 
 /// Queries that have no rule yet: full, and right all the same.
 const FULL: &[(&str, &str)] = &[
-    ("left_join", "SELECT f.id, d.name FROM fact f LEFT JOIN dim d USING (k)"),
-    (
-        "latest",
-        "SELECT id, k, x FROM fact QUALIFY row_number() OVER (PARTITION BY k ORDER BY id DESC, x, amount) = 1",
-    ),
-    ("distincts", "SELECT DISTINCT k, g FROM fact"),
+    ("left_theta", "SELECT f.id, d.name FROM fact f LEFT JOIN dim d ON f.k < d.k AND f.id % 9 = 0"),
+    ("asof", "SELECT f.id, d.name FROM fact f ASOF JOIN dim d ON f.k >= d.k"),
+    ("limited", "SELECT id FROM fact ORDER BY id, x, k LIMIT 5"),
+    ("float_groups", "SELECT s, count(*) AS n FROM (SELECT k, sum(f) AS s FROM fact GROUP BY k) GROUP BY s"),
     ("not_in", "SELECT id FROM fact WHERE k NOT IN (SELECT k FROM dim WHERE k IS NOT NULL)"),
-    ("excepted", "SELECT k FROM fact EXCEPT ALL SELECT k FROM dim"),
-    ("nested", "SELECT n, count(*) AS groups FROM (SELECT k, count(*) AS n FROM fact GROUP BY k) GROUP BY n"),
     (
         "recursive",
         "WITH RECURSIVE r(n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM r WHERE n < 4) SELECT r.n, count(*) AS c FROM r JOIN fact ON fact.k = r.n GROUP BY ALL",
@@ -120,7 +197,10 @@ fn script(seed: u64, kind: CatalogKind, steps: usize) {
     for step in 0..steps {
         for statement in changes.step(step % 2 == 1) {
             done.push(statement.clone());
-            lake.others.execute(&statement).unwrap_or_else(|error| panic!("{statement}: {error}"));
+            // DuckLake's own maintenance sometimes fails on a table with added columns; then nothing has happened.
+            if let Err(error) = lake.others.execute(&statement) {
+                assert!(statement.starts_with("CALL"), "{statement}: {error}");
+            }
         }
         let reports = lake.refresh(&[]).unwrap_or_else(|error| {
             panic!("seed {seed}, step {step}: {error}\n{}", done.join(";\n"));

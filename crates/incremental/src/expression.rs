@@ -1,0 +1,112 @@
+//! What an expression depends on besides its row.
+
+use serde_json::Value;
+use sql::query::Parser;
+use sql::tree;
+
+use crate::Reason;
+use crate::resolve::ResolvedSource;
+
+/// Values that look like columns and differ from query to query.
+const VALUES_OF_THE_SESSION: [&str; 11] = [
+    "current_date",
+    "current_time",
+    "current_timestamp",
+    "localtime",
+    "localtimestamp",
+    "current_user",
+    "current_role",
+    "session_user",
+    "user",
+    "current_catalog",
+    "current_schema",
+];
+
+/// What a scan of the lake gives besides the table's own columns.
+const VIRTUAL_COLUMNS: [&str; 5] = ["rowid", "snapshot_id", "filename", "file_row_number", "file_index"];
+
+/// Whether the expression calls an aggregate (outside windows and subqueries).
+pub fn calls_aggregate(expression: &Value, parser: &Parser) -> bool {
+    match expression {
+        Value::Array(children) => children.iter().any(|child| calls_aggregate(child, parser)),
+        Value::Object(fields) => {
+            if tree::is(expression, "SUBQUERY") || tree::is(expression, "WINDOW") {
+                return false;
+            }
+            let named = tree::is(expression, "FUNCTION")
+                && parser.function(tree::text(expression, "function_name")).is_some_and(|known| known.aggregate);
+            named || fields.values().any(|child| calls_aggregate(child, parser))
+        }
+        _ => false,
+    }
+}
+
+/// The windows in an expression, outside subqueries.
+pub fn windows(expression: &Value) -> Vec<&Value> {
+    match expression {
+        Value::Array(children) => children.iter().flat_map(windows).collect(),
+        Value::Object(_) if tree::is(expression, "SUBQUERY") => Vec::new(),
+        Value::Object(_) if tree::is(expression, "WINDOW") => vec![expression],
+        Value::Object(fields) => fields.values().flat_map(windows).collect(),
+        _ => Vec::new(),
+    }
+}
+
+/// Why an expression is more than a function of its row (and, in a window, of its partition).
+pub fn doubts(expression: &Value, sources: &[ResolvedSource], parser: &Parser) -> Vec<Reason> {
+    let reason = |text: String| {
+        vec![Reason::new(text, tree::location(expression).or_else(|| tree::first_location(expression)))]
+    };
+    if tree::is(expression, "SUBQUERY") {
+        let kind = match tree::text(expression, "subquery_type") {
+            "EXISTS" | "NOT_EXISTS" => "EXISTS",
+            "ANY" => "IN",
+            _ => "a subquery in an expression",
+        };
+        return reason(format!("{kind} has no incremental rule yet"));
+    }
+    if let Some(text) = varies(expression, sources, parser).or_else(|| where_it_is_stored(expression, sources)) {
+        return reason(text);
+    }
+    match expression {
+        Value::Array(children) => children.iter().flat_map(|child| doubts(child, sources, parser)).collect(),
+        Value::Object(fields) => fields.values().flat_map(|child| doubts(child, sources, parser)).collect(),
+        _ => Vec::new(),
+    }
+}
+
+/// Why this very node gives another value from evaluation to evaluation.
+pub fn varies(expression: &Value, sources: &[ResolvedSource], parser: &Parser) -> Option<String> {
+    if tree::is(expression, "FUNCTION") && expression["is_operator"].as_bool() != Some(true) {
+        let name = tree::text(expression, "function_name");
+        return match parser.function(name) {
+            Some(known) if known.volatile => Some(format!("{name}() gives another value at every evaluation")),
+            Some(known) if known.per_query => Some(format!("{name}() gives another value in every query")),
+            Some(_) => None,
+            None => Some(format!(
+                "{name}() is no function of the engine itself, so whether it always gives the same value is not known"
+            )),
+        };
+    }
+    if let Some([name]) = tree::column_reference(expression).as_deref() {
+        let name = name.to_lowercase();
+        let is_column = || {
+            let mut columns = sources.iter().flat_map(|source| &source.columns);
+            columns.any(|column| column.name.to_lowercase() == name)
+        };
+        if VALUES_OF_THE_SESSION.contains(&name.as_str()) && !is_column() {
+            return Some(format!("{name} gives another value in every query"));
+        }
+    }
+    None
+}
+
+/// Why a virtual column cannot be had of the rows that changed.
+pub fn where_it_is_stored(expression: &Value, sources: &[ResolvedSource]) -> Option<String> {
+    let parts = tree::column_reference(expression)?;
+    let name = parts.last()?.to_lowercase();
+    let mut columns = sources.iter().flat_map(|source| &source.columns);
+    let is_virtual =
+        VIRTUAL_COLUMNS.contains(&name.as_str()) && !columns.any(|column| column.name.to_lowercase() == name);
+    is_virtual.then(|| format!("{name} is no column of a source but says where a row is stored"))
+}

@@ -1,0 +1,192 @@
+//! Operators whose result falls apart into groups by the values of some keys: aggregates, windows, DISTINCT, EXCEPT and
+//! INTERSECT.
+//!
+//! A change of the input touches the groups whose keys stand in it, on either side. Those groups are computed again, by
+//! the same query restricted to their keys, and compared with what they were. The restriction is a condition on
+//! the input, below the operator.
+
+use error::Result;
+use serde_json::Value;
+use sql::query::Parser;
+use sql::tree;
+
+use super::fold::Fold;
+use super::linear::{self, Term};
+use crate::render::{Input, Inputs, Reading};
+
+/// Where a condition on keys goes.
+#[derive(Clone, Debug)]
+pub struct Place {
+    /// The SELECT in the operator's tree, as a JSON pointer.
+    pub pointer: &'static str,
+    /// The keys as expressions over that SELECT's FROM.
+    pub keys: Vec<Value>,
+}
+
+/// Keys by which rows of the result are told to be touched by a change. An operator with several sets is touched where
+/// the keys of any of them are.
+#[derive(Clone, Debug)]
+pub struct KeySet {
+    /// Where the operator is restricted to them.
+    pub places: Vec<Place>,
+    /// The queries, linear in their leaves, in whose change the touched keys stand.
+    pub watched: Vec<Value>,
+}
+
+impl KeySet {
+    /// Keys over the FROM of one SELECT, touched where its rows change. Without keys there is one group.
+    pub(crate) fn of(node: &Value, pointer: &'static str, keys: Vec<Value>) -> Self {
+        let watched = vec![input_query(node.pointer(pointer).unwrap_or(&Value::Null), key_items(&keys))];
+        Self { places: vec![Place { pointer, keys }], watched }
+    }
+
+    fn key_count(&self) -> usize {
+        self.places.first().map_or(0, |place| place.keys.len())
+    }
+}
+
+/// A condition that keys stand in a temporary table.
+#[derive(Clone, Debug)]
+pub struct Restriction {
+    /// Which set of keys.
+    pub set: usize,
+    /// The temporary table.
+    pub table: String,
+    /// The comparison also finds keys that are NULL, which a plain IN does not.
+    pub with_null: bool,
+}
+
+/// An operator that is maintained by affected keys.
+#[derive(Debug)]
+pub struct Keyed {
+    node: Value,
+    leaves: Vec<Input>,
+    sets: Vec<KeySet>,
+    /// For each key, the output column that holds it; `None` when some key is not in the output.
+    pub key_columns: Option<Vec<usize>>,
+    /// No two rows of the result are equal.
+    pub unique: bool,
+    /// How the change is folded into the stored rows, or why it cannot be.
+    pub fold: std::result::Result<Fold, String>,
+}
+
+/// The name of the column that holds a key in the tables of keys.
+#[must_use]
+pub fn key_column(position: usize) -> String {
+    format!("__dt_k{position}")
+}
+
+impl Keyed {
+    pub(crate) fn new(
+        node: Value,
+        leaves: Vec<Input>,
+        sets: Vec<KeySet>,
+        key_columns: Option<Vec<usize>>,
+        unique: bool,
+        fold: std::result::Result<Fold, String>,
+    ) -> Self {
+        Self { node, leaves, sets, key_columns, unique, fold }
+    }
+
+    pub(crate) fn query(&self) -> (&Value, &[Input]) {
+        (&self.node, &self.leaves)
+    }
+
+    /// How many keys each set has. A set without keys has one group.
+    #[must_use]
+    pub fn key_counts(&self) -> Vec<usize> {
+        self.sets.iter().map(KeySet::key_count).collect()
+    }
+
+    /// The terms of the change of a set's keys: one row per changed row. Without keys, one constant column.
+    #[must_use]
+    pub fn changed_keys(&self, set: usize, changed: &Inputs<'_>) -> Vec<Term> {
+        let watched = self.sets.get(set).map_or(&[][..], |set| &set.watched);
+        watched.iter().flat_map(|query| linear::change(query, &self.leaves, changed)).collect()
+    }
+
+    /// The terms of the change of what [`Fold`] needs: keys, arguments and filters.
+    #[must_use]
+    pub fn changed_input(&self, fold: &Fold, changed: &Inputs<'_>) -> Vec<Term> {
+        let mut items = self
+            .sets
+            .first()
+            .and_then(|set| set.places.first())
+            .map_or_else(Vec::new, |place| key_items(&place.keys));
+        items.extend(fold.input_items());
+        linear::change(&input_query(&self.node, items), &self.leaves, changed)
+    }
+
+    /// The query restricted to the rows for which one of the restrictions holds; without any, the whole query.
+    ///
+    /// # Errors
+    /// `INTERNAL` when a restriction does not parse.
+    pub fn restricted(&self, reading: Reading, restrictions: &[Restriction], parser: &Parser) -> Result<Value> {
+        let mut node = linear::all(&self.node, &self.leaves, reading);
+        let pointers: Vec<&'static str> =
+            self.sets.first().map_or_else(Vec::new, |set| set.places.iter().map(|place| place.pointer).collect());
+        for pointer in pointers {
+            let mut conditions = Vec::new();
+            for restriction in restrictions {
+                let places = self.sets.get(restriction.set).map_or(&[][..], |set| &set.places);
+                for place in places.iter().filter(|place| place.pointer == pointer) {
+                    let keys: Vec<Value> =
+                        place.keys.iter().map(|key| linear::all(key, &self.leaves, reading)).collect();
+                    conditions.push(condition(&keys, &restriction.table, restriction.with_null, parser)?);
+                }
+            }
+            let condition = tree::disjunction(conditions);
+            if let Some(select) = node.pointer_mut(pointer) {
+                select["where_clause"] = tree::conjunction(vec![select["where_clause"].take(), condition]);
+            }
+        }
+        Ok(node)
+    }
+}
+
+/// Keys as the items of a SELECT; one constant if there are none.
+pub(crate) fn key_items(keys: &[Value]) -> Vec<Value> {
+    if keys.is_empty() {
+        return vec![named(tree::constant_false(), &key_column(0))];
+    }
+    keys.iter().enumerate().map(|(position, key)| named(key.clone(), &key_column(position))).collect()
+}
+
+/// The input of an operator: the same FROM and WHERE with other items.
+pub(crate) fn input_query(node: &Value, items: Vec<Value>) -> Value {
+    let mut select = tree::empty_select();
+    select["cte_map"] = node["cte_map"].clone();
+    select["from_table"] = node["from_table"].clone();
+    select["where_clause"] = node["where_clause"].clone();
+    select["select_list"] = Value::from(items);
+    select
+}
+
+pub(crate) fn named(mut expression: Value, alias: &str) -> Value {
+    expression["alias"] = Value::from(alias);
+    expression
+}
+
+/// The condition that the keys stand in a table of keys.
+fn condition(keys: &[Value], affected: &str, with_null: bool, parser: &Parser) -> Result<Value> {
+    let columns: Vec<String> = (0..keys.len()).map(key_column).collect();
+    let places: Vec<String> = (0..keys.len()).map(|key| format!("__dt_place{key}")).collect();
+    let condition = if with_null {
+        let equal = |(column, place): (&String, &String)| format!("__dt_a.{column} IS NOT DISTINCT FROM {place}");
+        let equal: Vec<String> = columns.iter().zip(&places).map(equal).collect();
+        format!("EXISTS (SELECT 1 FROM temp.main.{affected} AS __dt_a WHERE {})", equal.join(" AND "))
+    } else {
+        format!("({}) IN (SELECT {} FROM temp.main.{affected})", places.join(", "), columns.join(", "))
+    };
+    let mut condition = parser.parse_expression(&condition)?;
+    tree::visit_mut(&mut condition, &mut |child| {
+        let position = match tree::column_reference(child).as_deref() {
+            Some([name]) => places.iter().position(|place| place == name),
+            _ => None,
+        };
+        if let Some(position) = position {
+            *child = named(keys[position].clone(), "");
+        }
+    });
+    Ok(condition)
+}

@@ -1,0 +1,130 @@
+//! The groups that a change touches, and the stages of a query: parts whose change is computed before that of the rest.
+
+use error::Result;
+use incremental::apply;
+use incremental::render::Reading;
+use incremental::rules::keyed::{Keyed, Restriction, key_column};
+use incremental::{Plan, StageChange};
+
+use crate::sources::SourceChanges;
+use crate::tables::DynamicTables;
+
+/// The groups that a change touches, their keys in temporary tables.
+#[derive(Clone, Debug)]
+pub(crate) struct Affected {
+    /// How many groups there are.
+    pub groups: u64,
+    /// The touched rows are those of the operator under each of these lists of restrictions, of which one has to hold; no
+    /// row stands under two lists.
+    pub parts: Vec<Vec<Restriction>>,
+}
+
+impl DynamicTables {
+    /// The keys of the affected groups, those with a NULL in a table of their own.
+    pub(crate) fn affected_keys(&self, plan: &Plan, keyed: &Keyed, changes: &SourceChanges) -> Result<Affected> {
+        let mut affected = Affected { groups: 0, parts: Vec::new() };
+        let counts = keyed.key_counts();
+        for (set, key_count) in counts.iter().enumerate() {
+            let terms = keyed.changed_keys(set, &changes.inputs());
+            if terms.is_empty() {
+                continue;
+            }
+            if *key_count == 0 {
+                return Ok(Affected { groups: 1, parts: vec![Vec::new()] });
+            }
+            let terms = self.terms(plan, &terms, changes)?;
+            let selects: Vec<&str> = terms.iter().map(|(_, sql)| sql.as_str()).collect();
+            let keys: Vec<String> = (0..*key_count).map(key_column).collect();
+            let some_null: Vec<String> = keys.iter().map(|key| format!("{key} IS NULL")).collect();
+            let some_null = some_null.join(" OR ");
+            let all = format!("SELECT DISTINCT {} FROM (({}))", keys.join(", "), selects.join(") UNION ALL ("));
+            let (table, null_table) = (format!("__dt_keys{set}"), format!("__dt_keys_with_null{set}"));
+            let groups = self.keep(&table, &all)?;
+            let with_null = self.keep(&null_table, &format!("SELECT * FROM temp.main.{table} WHERE {some_null}"))?;
+            affected.groups += groups;
+            if with_null < groups {
+                affected.parts.push(vec![Restriction { set, table: table.clone(), with_null: false }]);
+            }
+            if with_null > 0 {
+                self.work(&format!("DELETE FROM temp.main.{table} WHERE {some_null}"))?;
+                affected.parts.push(vec![Restriction { set, table: null_table, with_null: true }]);
+            }
+        }
+        if counts.len() > 1 {
+            // A row can have touched keys of several sets.
+            affected.parts = vec![affected.parts.into_iter().flatten().collect()];
+        }
+        Ok(affected)
+    }
+
+    /// The affected groups as they were or are.
+    pub(crate) fn groups_at(
+        &self,
+        plan: &Plan,
+        keyed: &Keyed,
+        changes: &SourceChanges,
+        affected: &Affected,
+        reading: Reading,
+    ) -> Result<String> {
+        let renderer = self.renderer(plan, changes);
+        let mut selects = Vec::new();
+        for part in &affected.parts {
+            let select = renderer.sql(&keyed.restricted(reading, part, &self.parser)?)?;
+            selects.push(format!("SELECT * FROM ({select})"));
+        }
+        Ok(selects.join(" UNION ALL "))
+    }
+
+    /// Computes the change of every stage into temporary tables.
+    pub(crate) fn compute_stages(&self, plan: &Plan, changes: &mut SourceChanges) -> Result<()> {
+        changes.stages.clear();
+        for (number, stage) in plan.stages.iter().enumerate() {
+            let affected = self.affected_keys(plan, &stage.keyed, changes)?;
+            let change = if affected.groups == 0 {
+                StageChange::default()
+            } else {
+                let new = self.groups_at(plan, &stage.keyed, changes, &affected, Reading::New)?;
+                let old = self.groups_at(plan, &stage.keyed, changes, &affected, Reading::Old)?;
+                let terms = [(true, new), (false, old)];
+                if stage.watched {
+                    self.keep_watched(number, &terms)?
+                } else {
+                    self.keep_stage(number, &terms, &stage.columns)?
+                }
+            };
+            changes.stages.push(change);
+        }
+        Ok(())
+    }
+
+    /// Keeps what the rows were and are as they stand: which keys they have is all that matters.
+    fn keep_watched(&self, number: usize, terms: &[(bool, String)]) -> Result<StageChange> {
+        let mut change = StageChange::default();
+        for (came, sql) in terms {
+            let table = format!("__dt_stage{number}_{}", if *came { "came" } else { "went" });
+            if self.keep(&table, &format!("SELECT DISTINCT * FROM ({sql})"))? > 0 {
+                *(if *came { &mut change.came } else { &mut change.went }) = Some(table);
+            }
+        }
+        Ok(change)
+    }
+
+    fn keep_stage(&self, number: usize, terms: &[(bool, String)], columns: &[String]) -> Result<StageChange> {
+        let table = format!("__dt_stage{number}");
+        self.keep(&table, &apply::net(&apply::weighted(terms), columns))?;
+        let (came, went) = self.weights(&table)?;
+        let relation = format!("temp.main.{table}");
+        let mut change = StageChange::default();
+        if came > 0 {
+            let view = format!("{table}_came");
+            self.name(&view, &apply::inserts(&relation, columns))?;
+            change.came = Some(view);
+        }
+        if went > 0 {
+            let view = format!("{table}_went");
+            self.name(&view, &apply::removals(&relation, columns))?;
+            change.went = Some(view);
+        }
+        Ok(change)
+    }
+}
