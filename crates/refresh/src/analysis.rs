@@ -91,7 +91,9 @@ impl DynamicTables {
         let plan = Plan::analyse(&query, &shape, &self.parser, self.lake.alias(), default_schema)
             .map_err(|error| place_binder_error(error, &query.text))
             .map_err(|error| self.perhaps_not_initialised(error, default_schema))?;
-        let identity = plan.identity(&self.parser)?;
+        // A timestamp with time zone falls on another day in another zone.
+        let zone = self.session.query("SELECT current_setting('TimeZone')")?.rows;
+        let identity = format!("{}\n{zone:?}", plan.identity(&self.parser)?);
         Ok(Analysis { plan, identity })
     }
 

@@ -2,7 +2,8 @@
 //!
 //! A new table is registered first and filled then; if filling fails, the registration is taken back, and if the
 //! process dies in between, the next refresh by hand fills it, or a worker after a while. A replaced table is published under its new query first and
-//! registered then, so that the old definition stays in force until the new one is there.
+//! registered then, so that the old definition stays in force until the new one is there; until then the old one is marked
+//! as one whose content is not known.
 
 use std::collections::HashSet;
 use std::time::Duration;
@@ -213,6 +214,16 @@ impl DynamicTables {
             }])?;
             return Ok(created(name, CreateAction::Replaced, None));
         }
+        // Should the process die before the new definition is registered, the old one without a fingerprint starts over.
+        let old = Alteration {
+            definition: Definition { fingerprint: String::new(), ..existing.definition.clone() },
+            sources: existing.sources.clone(),
+            progress: None,
+        };
+        self.registry.alter(std::slice::from_ref(&old))?;
+        let revision = existing.definition.revision + 1;
+        let mut table = table;
+        table.definition.revision = revision;
         let alteration =
             Alteration { definition: table.definition.clone(), sources: table.sources.clone(), progress: None };
         let mut all: Vec<DynamicTable> = tables.iter().filter(|other| other.definition.id != id).cloned().collect();
@@ -220,7 +231,16 @@ impl DynamicTables {
         self.forget_analysis(id);
         let refreshed = self.first_refresh(all, id, &HashSet::from([id]));
         self.forget_analysis(id);
-        let report = refreshed?;
+        let report = match refreshed {
+            Ok(report) => report,
+            Err(error) => {
+                let definition = Definition { revision, ..existing.definition.clone() };
+                if let Err(cleanup) = self.registry.alter(&[Alteration { definition, ..old }]) {
+                    tracing::warn!(table = %name, error = %cleanup, "could not put the old definition back; it will start over");
+                }
+                return Err(error);
+            }
+        };
         self.registry.alter(&[alteration])?;
         Ok(created(name, CreateAction::Replaced, Some(report)))
     }

@@ -13,11 +13,11 @@ impl DynamicTables {
     pub(crate) fn is_unchanged(&self, course: &Course, table: &DynamicTable, full: bool) -> Result<bool> {
         let Some(version) = table.progress.data_version else { return Ok(false) };
         // A lake that is older than what was read from it was restored from a backup.
-        if full
-            || version < course.since
-            || version > course.version.id
-            || self.analyse(&table.definition)?.plan.volatile
-        {
+        if full || version < course.since || version > course.version.id {
+            return Ok(false);
+        }
+        let analysis = self.analyse(&table.definition)?;
+        if analysis.plan.volatile || analysis.fingerprint(&course.tables) != table.definition.fingerprint {
             return Ok(false);
         }
         if course.version.id == version && table.progress.snapshot.is_some() && !has_upstream(table) {

@@ -174,8 +174,8 @@ impl DynamicTables {
             table,
             FinishedRefresh { refresh: refresh.clone(), progress: Some(change), sources: sources.clone() },
         )?;
-        if definition.columns != situation.analysis.plan.output {
-            self.follow_shape(table, &situation.analysis.plan, sources.clone())?;
+        if definition.columns != situation.analysis.plan.output || definition.fingerprint != situation.fingerprint {
+            self.follow_shape(table, situation, sources.clone())?;
         }
         steps.end("record");
         table.progress = after;
@@ -230,14 +230,13 @@ impl DynamicTables {
         })
     }
 
-    /// Registers the columns that the query gives since the shape of its sources changed.
-    fn follow_shape(
-        &self,
-        table: &DynamicTable,
-        plan: &incremental::Plan,
-        sources: Option<Vec<Source>>,
-    ) -> Result<()> {
-        let definition = Definition { columns: plan.output.clone(), ..table.definition.clone() };
+    /// Registers what the query gives since the shape of its sources, or how they are read, changed.
+    fn follow_shape(&self, table: &DynamicTable, situation: &Situation, sources: Option<Vec<Source>>) -> Result<()> {
+        let definition = Definition {
+            columns: situation.analysis.plan.output.clone(),
+            fingerprint: situation.fingerprint.clone(),
+            ..table.definition.clone()
+        };
         let sources = sources.unwrap_or_else(|| table.sources.clone());
         self.registry.alter(&[Alteration { definition, sources, progress: None }])
     }
@@ -279,13 +278,14 @@ impl DynamicTables {
         };
         // The refresh's own error is what matters; that the registry could not be told is worth a line.
         let mut recorded = self.registry.finish_refreshes(std::slice::from_ref(&finished));
-        if recorded.as_ref().is_err_and(|error| error.code() == Code::Conflict) {
+        let overtaken = recorded.as_ref().is_err_and(|error| error.code() == Code::Conflict);
+        if overtaken {
             // Somebody else has refreshed the table: its progress is theirs, but that this refresh ended is known.
             recorded = self.registry.finish_refreshes(&[FinishedRefresh { progress: None, ..finished }]);
         }
         if let Err(registry_error) = recorded {
             tracing::warn!(table = %table.definition.name, error = %registry_error, "could not record a failed refresh");
-        } else {
+        } else if !overtaken {
             table.progress = after;
         }
         Ok(RefreshReport {

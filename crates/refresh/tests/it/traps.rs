@@ -255,3 +255,23 @@ fn the_watermark_was_lost() {
     let report = refreshed(&lake);
     assert_eq!(report.action, Some(RefreshAction::Reinitialize), "{}", report.reason);
 }
+
+#[test]
+fn a_replacement_that_died_before_it_was_registered() {
+    let lake = lake();
+    let old = lake.tables.registry().load_all().unwrap().swap_remove(0);
+    lake.run("CREATE OR REPLACE DYNAMIC TABLE copied TARGET_LAG = '1 minute' AS SELECT id, -v AS v FROM src")
+        .unwrap();
+    // What the registry says between the publication and the registration of a new definition.
+    let new = lake.tables.registry().load_all().unwrap().swap_remove(0);
+    let definition = registry::Definition {
+        fingerprint: String::new(),
+        revision: new.definition.revision,
+        ..old.definition.clone()
+    };
+    let alteration = registry::Alteration { definition, sources: old.sources, progress: None };
+    lake.tables.registry().alter(&[alteration]).unwrap();
+    assert_ne!(lake.rows("SELECT id, v FROM lake.copied").unwrap(), truth(&lake), "the content is the new query's");
+    assert_eq!(refreshed(&lake).action, Some(RefreshAction::Reinitialize));
+    assert_eq!(refreshed(&lake).action, Some(RefreshAction::NoData));
+}
