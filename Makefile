@@ -29,7 +29,7 @@ release: ## Build the program for use
 test: ## Run all tests, with cargo-nextest if it is there
 	@QUIET=1 scripts/setup
 	@$(environment) && if cargo nextest --version >/dev/null 2>&1; \
-	then cargo test --doc --workspace --quiet $(features) && cargo nextest run --workspace $(features); \
+	then cargo test --doc --workspace --quiet $(features) && cargo nextest run --workspace --no-fail-fast $(features); \
 	else cargo test --workspace $(features); fi
 
 lint: ## Check formatting, clippy's opinion and the dependencies

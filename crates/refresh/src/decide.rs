@@ -158,6 +158,7 @@ impl DynamicTables {
         }
         figures.changed_rows = windows.iter().map(|window| window.inserted + window.deleted).sum();
         self.follow_source_rows(&windows);
+        figures.source_rows = self.source_rows(plan, version)?;
         let properties = &table.definition.properties;
         let mut chosen = choose(properties, &figures);
         steps.end("decide");

@@ -83,7 +83,7 @@ fn refresh_follows_the_sources() {
     insta::with_settings!({ filters => FILTERS }, {
         assert_snapshot!(program.ok(&["refresh"]), @r"
         name  state  action  reason  rows_read  rows_inserted  rows_deleted  duration
-        main.daily  SUCCEEDED  NO_DATA  what changed in the sources is nothing that the query looks at  0  0  0  [n]
+        main.daily  SUCCEEDED  NO_DATA  no source has changed  0  0  0  [n]
         ");
     });
     program.sql("INSERT INTO orders VALUES (4, '2026-01-02', 2, 7.5); DELETE FROM orders WHERE id = 1");
@@ -148,7 +148,7 @@ fn explain_says_how_and_why() {
         source  kind  columns  rows  changed  read_by
         main.orders  TABLE  day, amount  10004  1  insertions of the change feed
 
-        next refresh: INCREMENTAL: recomputed 1 affected groups: 1 of 10004 source rows changed
+        next refresh: INCREMENTAL: recomputed 1 affected group: 1 of 10004 source rows changed
           source_rows: 10004
           changed_rows: 1
           target_rows: 102

@@ -99,14 +99,12 @@ fn our_statements_are_understood() {
     source  kind  columns  rows  changed  read_by
     main.orders  TABLE  day, amount  4  0  unchanged
 
-    next refresh: FULL: the sources are small: 4 rows, fewer than 1000
+    next refresh: NO_DATA: no source has changed
       source_rows: 4
       changed_rows: 0
       target_rows: 3
       cardinality_threshold: 0.3
       floor_rows: 1000
-
-    `dynamic-tables explain main.daily --sql` shows the SQL of a refresh.
     days
        3
     name  result  affected
