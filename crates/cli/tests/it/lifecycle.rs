@@ -116,7 +116,7 @@ fn refresh_follows_the_sources() {
     insta::with_settings!({ filters => FILTERS }, {
         assert_snapshot!(program.ok(&["verify"]), @r"
         name  result  data_version  rows  missing  surplus  float_noise  details
-        main.daily  equal  9  102  0  0  0
+        main.daily  equal  10  102  0  0  0
 
         verified: 1 of 1 dynamic tables equal their queries
         ");

@@ -1,6 +1,7 @@
 //! Dynamic tables over real lakes. Every refresh ends with the oracle: the table equals its query.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs)]
 
+mod memory;
 mod random_changes;
 mod regressions;
 mod slice;
