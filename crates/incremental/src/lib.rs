@@ -5,8 +5,8 @@
 //! tables exist: a [`Catalog`] is asked for the shape of a relation, and everything else about types, functions and
 //! operators is left to DuckDB, whose parse tree ([`sql::query`]) is rewritten and never re-interpreted.
 //!
-//! The way of a query: [`Plan::analyse`] resolves its tables ([`resolve`]), finds the columns it uses ([`columns`]),
-//! lowers it to operators ([`lower`]) and picks a [`rules`] entry for the root, or says why there is none
+//! The way of a query: [`Plan::analyse`] resolves its tables (`resolve`), finds the columns it uses (`columns`),
+//! lowers it to operators (`lower`) and picks a [`rules`] entry for the root, or says why there is none
 //! ([`Reason`]). A refresh then asks the plan for SQL ([`render`]) and brings the change to the table ([`apply`]).
 
 pub mod apply;

@@ -7,6 +7,7 @@ use jiff::Timestamp;
 use lake::{Changes, Snapshot, Watermark};
 use registry::{DynamicTable, RefreshState, RefreshTrigger};
 use scheduler::Graph;
+use sql::names::ObjectName;
 use sql::properties::Scheduler;
 use uuid::Uuid;
 
@@ -46,15 +47,7 @@ impl DynamicTables {
     /// reported, not an error.
     pub fn refresh(&self, request: &RefreshRequest) -> Result<Vec<RefreshReport>> {
         let tables = self.registry.load_all()?;
-        let mut named = HashSet::new();
-        for name in &request.names {
-            let name = self.resolve(name)?;
-            let table = tables.iter().find(|table| table.definition.name == name).ok_or_else(|| unknown(&name))?;
-            named.insert(table.definition.id);
-        }
-        if request.names.is_empty() {
-            named.extend(tables.iter().map(|table| table.definition.id));
-        }
+        let named = self.named(&request.names, &tables)?;
         let order = with_upstream(&tables, &named)?;
         let full = if request.full { named } else { HashSet::new() };
         let mut course = self.course(tables, &order, &full)?;
@@ -62,6 +55,19 @@ impl DynamicTables {
         let mut reports = Vec::new();
         self.run(&mut course, &order, &manner, &|| false, &mut |report| reports.push(report))?;
         Ok(reports)
+    }
+
+    /// The tables of these names; all if there are none.
+    pub(crate) fn named(&self, names: &[ObjectName], tables: &[DynamicTable]) -> Result<HashSet<Uuid>> {
+        if names.is_empty() {
+            return Ok(tables.iter().map(|table| table.definition.id).collect());
+        }
+        let id = |name: &ObjectName| {
+            let name = self.resolve(name)?;
+            let table = tables.iter().find(|table| table.definition.name == name);
+            table.map(|table| table.definition.id).ok_or_else(|| unknown(&name))
+        };
+        names.iter().map(id).collect()
     }
 
     /// Sets a course for the lake's newest snapshot. It is newer than the data versions of the tables in `renewed`,

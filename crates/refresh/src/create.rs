@@ -19,10 +19,8 @@ use uuid::Uuid;
 use crate::analysis::{Analysis, resolve_mode};
 use crate::course::{Manner, graph, with_upstream};
 use crate::report::{CreateAction, Created, RefreshReport};
+use crate::shape::RESERVED_SCHEMA_PREFIX;
 use crate::tables::DynamicTables;
-
-/// Schemas that start so belong to this product.
-const RESERVED_SCHEMA_PREFIX: &str = "__";
 
 /// How long workers leave a new table to the process that creates it: to initialise it twice at the same time would
 /// make one of both fail. After that its creator has died.

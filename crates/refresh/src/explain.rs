@@ -12,7 +12,7 @@ use crate::decide::Situation;
 use crate::prepare::{Prepared, Steps, output_columns};
 use crate::report::{DryRun, RefreshRequest};
 use crate::sources::Told;
-use crate::tables::{DynamicTables, unknown};
+use crate::tables::DynamicTables;
 
 /// How many of the rows that would change are shown.
 const SHOWN: usize = 20;
@@ -143,15 +143,7 @@ impl DynamicTables {
     /// `QUERY` for an unknown name, and whatever a refresh would fail with.
     pub fn dry_run(&self, request: &RefreshRequest) -> Result<Vec<DryRun>> {
         let tables = self.registry.load_all()?;
-        let mut named = HashSet::new();
-        for name in &request.names {
-            let name = self.resolve(name)?;
-            let table = tables.iter().find(|table| table.definition.name == name).ok_or_else(|| unknown(&name))?;
-            named.insert(table.definition.id);
-        }
-        if named.is_empty() {
-            named.extend(tables.iter().map(|table| table.definition.id));
-        }
+        let named = self.named(&request.names, &tables)?;
         let mut runs = Vec::new();
         for id in with_upstream(&tables, &named)?.into_iter().filter(|id| named.contains(id)) {
             if let Some(table) = tables.iter().find(|table| table.definition.id == id) {

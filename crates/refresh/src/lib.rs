@@ -1,9 +1,9 @@
 //! Keeping dynamic tables: where the registry (what they are), the lake (what they hold) and the delta rules meet.
 //!
-//! A refresh reads like this: what does the table read ([`analysis`]), what changed since its data version
-//! ([`sources`]), which way is cheaper ([`choose`]), compute the change outside any lake transaction ([`prepare`]),
-//! and publish it in one short one, together with the watermark and the provenance ([`publish`]). If a process
-//! died in between, the lake's commit says how far it came ([`recover`]).
+//! A refresh reads like this: what does the table read (`analysis`), what changed since its data version
+//! (`sources`), which way is cheaper (`choose`), compute the change outside any lake transaction (`prepare`),
+//! and publish it in one short one, together with the watermark and the provenance (`publish`). If a process
+//! died in between, the lake's commit says how far it came (`recover`).
 //!
 //! This crate does not know HTTP, terminals or worker processes.
 

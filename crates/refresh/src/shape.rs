@@ -5,6 +5,9 @@ use incremental::{Catalog, Column, Relation};
 use lake::{Lake, Session};
 use sql::names::{ObjectName, TableName};
 
+/// Schemas that start so belong to this product.
+pub(crate) const RESERVED_SCHEMA_PREFIX: &str = "__";
+
 /// The shape of the lake as it stands.
 pub(crate) struct Shape<'a> {
     pub lake: &'a Lake,
@@ -14,6 +17,10 @@ pub(crate) struct Shape<'a> {
 impl Catalog for Shape<'_> {
     fn relation(&self, name: &ObjectName, default_schema: &str) -> Result<Option<Relation>> {
         let resolved = name.resolve(self.lake.alias(), default_schema)?;
+        if resolved.schema.starts_with(RESERVED_SCHEMA_PREFIX) {
+            return Err(Error::new(Code::Query, format!("{resolved} belongs to the bookkeeping of dynamic tables"))
+                .with_hint("It changes with every refresh. `dynamic-tables status` shows what it says."));
+        }
         if let Some(table) = self.session.table(&resolved, None)? {
             let columns = table.columns.into_iter();
             let columns = columns
@@ -26,7 +33,7 @@ impl Catalog for Shape<'_> {
     }
 
     fn names(&self) -> Result<Vec<TableName>> {
-        let visible = |table: &lake::Table| !table.name.schema.starts_with("__");
+        let visible = |table: &lake::Table| !table.name.schema.starts_with(RESERVED_SCHEMA_PREFIX);
         Ok(self.session.tables()?.into_iter().filter(visible).map(|table| table.name).collect())
     }
 

@@ -11,7 +11,7 @@ use crate::course::refresh_graph;
 use crate::prepare::output_columns;
 use crate::report::Verification;
 use crate::sources::{SourceChanges, state_of};
-use crate::tables::{DynamicTables, unknown};
+use crate::tables::DynamicTables;
 
 /// How often a comparison begins again because the table was refreshed meanwhile.
 const TRIES: usize = 3;
@@ -35,14 +35,8 @@ impl DynamicTables {
         // What the lake's shape was when something was last refreshed does not matter here.
         self.analyses.borrow_mut().clear();
         let tables = self.registry.load_all()?;
-        let mut wanted = Vec::new();
-        for name in names {
-            let name = self.resolve(name)?;
-            let table = tables.iter().find(|table| table.definition.name == name).ok_or_else(|| unknown(&name))?;
-            wanted.push(table.definition.id);
-        }
+        let ids = self.named(names, &tables)?;
         let graph = refresh_graph(&tables)?;
-        let ids = if wanted.is_empty() { tables.iter().map(|table| table.definition.id).collect() } else { wanted };
         let mut results = Vec::new();
         for id in graph.sorted(&ids) {
             if let Some(table) = tables.iter().find(|table| table.definition.id == id) {

@@ -64,7 +64,7 @@ pub fn print(context: &mut Context<'_>, reports: &[RefreshReport]) {
     }
 }
 
-/// Like [`print`], but says nothing about nothing.
+/// Like [`print()`], but says nothing about nothing.
 pub fn print_some(context: &mut Context<'_>, reports: &[RefreshReport]) {
     if !reports.is_empty() {
         print(context, reports);

@@ -275,3 +275,12 @@ fn a_replacement_that_died_before_it_was_registered() {
     assert_eq!(refreshed(&lake).action, Some(RefreshAction::Reinitialize));
     assert_eq!(refreshed(&lake).action, Some(RefreshAction::NoData));
 }
+
+#[test]
+fn the_bookkeeping_is_no_source() {
+    let lake = lake();
+    let error = lake
+        .run("CREATE DYNAMIC TABLE marks TARGET_LAG = '1 minute' AS SELECT * FROM __dynamic_tables.watermarks")
+        .unwrap_err();
+    assert!(error.message().contains("bookkeeping") && error.span().is_some(), "{error:?}");
+}

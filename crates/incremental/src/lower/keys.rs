@@ -1,0 +1,209 @@
+//! Lowering operators that are maintained by keys: what their keys are, and making them stages where something else reads
+//! them.
+
+use std::collections::HashSet;
+
+use error::Result;
+use serde_json::{Value, json};
+use sql::tree;
+
+use super::{DISTINCT_INPUT, Draft, Lowering, Scope, Shape, WATCHED, drop_order};
+use crate::Reason;
+use crate::inline::mark_leaf;
+use crate::render::Input;
+use crate::rules::aggregate;
+use crate::rules::keyed::{KeySet, Keyed, input_query, key_column, key_items, named};
+use crate::stage::Stage;
+
+impl Lowering<'_> {
+    /// The groups of an operator over a scope: they are touched where the scope's rows change.
+    pub(super) fn key_set(&mut self, node: &Value, keys: Vec<Value>, scope: &Scope) -> KeySet {
+        let mut set = KeySet::of(node, "", keys);
+        if scope.is_linear() {
+            return set;
+        }
+        // The keys of the scope's touched rows, as they were and as they are.
+        let items = key_items(&set.places[0].keys);
+        let columns: Vec<String> = (0..items.len()).map(key_column).collect();
+        let keyed = Keyed::new(
+            input_query(node, items),
+            self.leaves.clone(),
+            scope.sets.clone(),
+            None,
+            false,
+            Err("below other operators".to_owned()),
+        );
+        self.stages.push(Stage { keyed, columns: columns.clone(), watched: true });
+        let mut reference = tree::table_reference(WATCHED, &[]);
+        mark_leaf(&mut reference, self.leaves.len());
+        self.leaves.push(Input::Stage(self.stages.len() - 1));
+        let mut watched = tree::empty_select();
+        watched["from_table"] = reference;
+        let keys: Vec<Value> = columns.iter().map(|column| tree::column(&[WATCHED, column])).collect();
+        watched["select_list"] = Value::from(key_items(&keys));
+        set.watched = vec![watched];
+        set
+    }
+
+    pub(super) fn keys(&self, node: &Value, written: &[Value]) -> Result<std::result::Result<Vec<Value>, Reason>> {
+        let binds = |expression: &Value| -> Result<bool> {
+            let probe = input_query(node, vec![expression.clone()]);
+            Ok(self.describe(&probe)?.is_some())
+        };
+        aggregate::keys(node, written, self.known.parser, &binds)
+    }
+
+    pub(super) fn aggregate(&mut self, operator: usize, node: &mut Value, scope: &Scope) -> Result<Shape> {
+        drop_order(node);
+        let written = tree::list(node, "group_expressions").to_vec();
+        let keys = match self.keys(node, &written)? {
+            Ok(keys) => keys,
+            Err(reason) => {
+                self.no_rule_for(operator, reason);
+                return Ok(Shape::Opaque);
+            }
+        };
+        let mut calls = aggregate::Calls::of(node, self.known.parser);
+        // An alias of the select list, in WHERE or in another item, means nothing to the input of the aggregate.
+        let mut probed = calls.arguments.clone();
+        probed.extend(keys.iter().chain(calls.filters()).map(|expression| named(expression.clone(), "")));
+        if !probed.is_empty() {
+            match self.describe(&input_query(node, probed))? {
+                Some(types) => calls.types = types.into_iter().map(|(_, data_type)| data_type).collect(),
+                None => return Ok(self.unbound(operator, node)),
+            }
+        }
+        self.name_by_keys(operator, "Aggregate", &keys)?;
+        let sets = vec![self.key_set(node, keys, scope)];
+        let linear_input = scope.is_linear();
+        let draft = Draft { node: node.clone(), sets, linear_input, unique: true, calls: Some(calls), operator };
+        Ok(Shape::Keyed(Box::new(draft)))
+    }
+
+    /// A window or DISTINCT ON by its keys.
+    pub(super) fn grouped(
+        &mut self,
+        operator: usize,
+        node: &Value,
+        scope: &Scope,
+        keys: Vec<Value>,
+        unique: bool,
+        without_keys: &str,
+    ) -> Result<Shape> {
+        if keys.is_empty() {
+            self.no_rule(operator, without_keys, node);
+            return Ok(Shape::Opaque);
+        }
+        if self.describe(&input_query(node, keys.clone()))?.is_none() {
+            return Ok(self.unbound(operator, node));
+        }
+        let name = self.operators[operator].name.clone();
+        self.name_by_keys(operator, &name, &keys)?;
+        let mut node = node.clone();
+        if !unique {
+            drop_order(&mut node);
+        }
+        let sets = vec![self.key_set(&node, keys, scope)];
+        let linear_input = scope.is_linear();
+        Ok(Shape::Keyed(Box::new(Draft { node, sets, linear_input, unique, calls: None, operator })))
+    }
+
+    pub(super) fn name_by_keys(&mut self, operator: usize, name: &str, keys: &[Value]) -> Result<()> {
+        let mut texts = Vec::new();
+        for key in keys {
+            texts.push(self.known.parser.expression_to_sql(key)?);
+        }
+        self.operators[operator].name =
+            if texts.is_empty() { format!("{name} of all rows") } else { format!("{name} by {}", texts.join(", ")) };
+        Ok(())
+    }
+
+    pub(super) fn unbound(&mut self, operator: usize, node: &Value) -> Shape {
+        self.no_rule(operator, "the groups cannot be computed apart from the query: write out its aliases", node);
+        Shape::Opaque
+    }
+
+    pub(super) fn correlated(&mut self, operator: usize, node: &Value) -> Shape {
+        self.no_rule(
+            operator,
+            "it reads columns of its neighbour in FROM (LATERAL), which has no incremental rule yet",
+            node,
+        );
+        Shape::Opaque
+    }
+
+    /// DISTINCT over a query: each row is a group of its own.
+    pub(super) fn distinct(&mut self, operator: usize, below: Shape, node: &mut Value) -> Result<Shape> {
+        if !self.reasons.is_empty() {
+            return Ok(Shape::Opaque);
+        }
+        let Some(columns) = self.column_names(operator, node)? else { return Ok(Shape::Opaque) };
+        let Some(from) = self.as_relation(below, node.take(), DISTINCT_INPUT, &[])? else { return Ok(Shape::Opaque) };
+        let keys: Vec<Value> = columns.iter().map(|column| tree::column(&[DISTINCT_INPUT, column])).collect();
+        let mut select = tree::empty_select();
+        select["select_list"] = Value::from(keys.clone());
+        select["from_table"] = from;
+        select["modifiers"] = json!([{ "type": "DISTINCT_MODIFIER", "distinct_on_targets": [] }]);
+        let sets = vec![KeySet::of(&select, "", keys)];
+        Ok(Shape::Keyed(Box::new(Draft {
+            node: select,
+            sets,
+            linear_input: true,
+            unique: true,
+            calls: None,
+            operator,
+        })))
+    }
+
+    /// The output columns of a part of the query, if they have names that can be told apart.
+    pub(super) fn column_names(&mut self, operator: usize, node: &Value) -> Result<Option<Vec<String>>> {
+        let Some(columns) = self.describe(node)? else {
+            self.correlated(operator, node);
+            return Ok(None);
+        };
+        let names: Vec<String> = columns.into_iter().map(|(name, _)| name).collect();
+        let distinct: HashSet<String> = names.iter().map(|name| name.to_lowercase()).collect();
+        if distinct.len() < names.len() {
+            self.no_rule(operator, "two of its columns have the same name", node);
+            return Ok(None);
+        }
+        Ok(Some(names))
+    }
+
+    /// A query as it stands in FROM: as it is if it is linear, as the leaf of a stage otherwise.
+    pub(super) fn as_relation(
+        &mut self,
+        shape: Shape,
+        node: Value,
+        alias: &str,
+        aliases: &[Value],
+    ) -> Result<Option<Value>> {
+        match shape {
+            Shape::Linear => Ok(Some(tree::derived_table(node, alias, aliases))),
+            Shape::Opaque => Ok(None),
+            Shape::Keyed(draft) => {
+                let Draft { node, sets, unique, calls, operator, .. } = *draft;
+                if let Some(reason) = calls.as_ref().and_then(aggregate::Calls::inexact) {
+                    let text = format!("{}; what stands above it would see changes that are none", reason.text);
+                    self.no_rule_for(operator, Reason::new(text, reason.location));
+                    return Ok(None);
+                }
+                let Some(columns) = self.column_names(operator, &node)? else { return Ok(None) };
+                let keyed = Keyed::new(
+                    node,
+                    self.leaves.clone(),
+                    sets,
+                    None,
+                    unique,
+                    Err("below other operators".to_owned()),
+                );
+                self.stages.push(Stage { keyed, columns, watched: false });
+                let leaf = self.leaves.len();
+                self.leaves.push(Input::Stage(self.stages.len() - 1));
+                let mut reference = tree::table_reference(alias, aliases);
+                mark_leaf(&mut reference, leaf);
+                Ok(Some(reference))
+            }
+        }
+    }
+}
