@@ -124,7 +124,7 @@ fn refresh_follows_the_sources() {
         name  started_at  state  trigger  action  reason  rows_inserted  rows_deleted  duration  error_message
         main.daily  [time]  SUCCEEDED  MANUAL  FULL  asked for  0  0  [n]
         main.daily  [time]  SUCCEEDED  MANUAL  INCREMENTAL  recomputed 2 affected groups: 2 of 10003 source rows changed  2  2  [n]
-        main.daily  [time]  SUCCEEDED  MANUAL  NO_DATA  what changed in the sources is nothing that the query looks at  0  0  [n]
+        main.daily  [time]  SUCCEEDED  MANUAL  NO_DATA  no source has changed  0  0  [n]
         main.daily  [time]  SUCCEEDED  CREATION  REINITIALIZE  first refresh  102  0  [n]
         ");
     });
