@@ -128,13 +128,16 @@ impl DynamicTables {
         ];
         self.keep(CHANGE, &apply::net(&apply::weighted(&terms), &columns))?;
         let (came, went) = self.weights(CHANGE)?;
-        let prepared = if is_small_share(came + went, rows.max(target.rows)) {
-            let mut prepared = self.changes_by_value(CHANGE, &columns, target, came, went)?;
-            prepared.rows_read = rows;
-            "wrote only the difference".clone_into(&mut prepared.how);
-            prepared
+        let difference = if is_small_share(came + went, rows.max(target.rows)) {
+            Some(self.changes_by_value(CHANGE, &columns, target, came, went)?)
         } else {
-            all(Delete::All, target.rows, "wrote the whole result")
+            None
+        };
+        let prepared = match difference {
+            Some(Attempt::Prepared(prepared)) => {
+                Prepared { rows_read: rows, how: "wrote only the difference".to_owned(), ..prepared }
+            }
+            Some(Attempt::Full(_)) | None => all(Delete::All, target.rows, "wrote the whole result"),
         };
         steps.end("compare");
         Ok(prepared)
@@ -213,15 +216,11 @@ impl DynamicTables {
     fn net_by_value(&self, terms: &[(bool, String)], columns: &[String], target: &Target<'_>) -> Result<Attempt> {
         self.keep(CHANGE, &apply::net(&apply::weighted(terms), columns))?;
         let (came, went) = self.weights(CHANGE)?;
-        match self.changes_by_value(CHANGE, columns, target, came, went) {
-            Err(error) if error.context().iter().any(|(key, _)| *key == "missing") => {
-                Ok(Attempt::Full(error.message().to_owned()))
-            }
-            prepared => prepared.map(Attempt::Prepared),
-        }
+        self.changes_by_value(CHANGE, columns, target, came, went)
     }
 
-    /// Finds the rows to delete and to insert for a net change.
+    /// Finds the rows to delete and to insert for a net change. A table that lacks a row which should go is not what it
+    /// should be: then everything has to be computed.
     fn changes_by_value(
         &self,
         change: &str,
@@ -229,7 +228,7 @@ impl DynamicTables {
         target: &Target<'_>,
         came: u64,
         went: u64,
-    ) -> Result<Prepared> {
+    ) -> Result<Attempt> {
         let change = format!("temp.main.{change}");
         let delete = if went == 0 {
             Delete::None
@@ -238,14 +237,12 @@ impl DynamicTables {
             let never_null: Vec<bool> = nulls.into_iter().map(|nulls| nulls == 0).collect();
             let found = self.keep(DELETES, &apply::deletes(&change, &self.stored(target), columns, &never_null))?;
             if found != went {
-                let message = format!("the table lacks {} of the {went} rows that should go", went - found.min(went));
-                return Err(
-                    Error::new(Code::Internal, message).with_context("missing", (went - found.min(went)).to_string())
-                );
+                let missing = went - found.min(went);
+                return Ok(Attempt::Full(format!("the table lacks {missing} of the {went} rows that should go")));
             }
             Delete::RowIds(format!("SELECT {} FROM temp.main.{DELETES}", apply::ROW_ID))
         };
-        Ok(Prepared {
+        Ok(Attempt::Prepared(Prepared {
             delete,
             insert: (came > 0).then(|| apply::inserts(&change, columns)),
             rows_inserted: came,
@@ -253,7 +250,7 @@ impl DynamicTables {
             rows_read: 0,
             how: "applied the change".to_owned(),
             windows: Vec::new(),
-        })
+        }))
     }
 
     fn fold(
