@@ -52,18 +52,14 @@ pub fn windows(expression: &Value) -> Vec<&Value> {
     }
 }
 
-/// Why an expression is more than a function of its row (and, in a window, of its partition).
+/// Why an expression is more than a function of its row (in a window, of its partition) and of its subqueries.
 pub fn doubts(expression: &Value, sources: &[ResolvedSource], parser: &Parser) -> Vec<Reason> {
     let reason = |text: String| {
         vec![Reason::new(text, tree::location(expression).or_else(|| tree::first_location(expression)))]
     };
     if tree::is(expression, "SUBQUERY") {
-        let kind = match tree::text(expression, "subquery_type") {
-            "EXISTS" | "NOT_EXISTS" => "EXISTS",
-            "ANY" => "IN",
-            _ => "a subquery in an expression",
-        };
-        return reason(format!("{kind} has no incremental rule yet"));
+        // The query in it has operators of its own.
+        return doubts(&expression["child"], sources, parser);
     }
     if let Some(text) = varies(expression, sources, parser).or_else(|| where_it_is_stored(expression, sources)) {
         return reason(text);

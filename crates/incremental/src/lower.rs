@@ -3,8 +3,13 @@
 //!
 //! The lowered tree is still DuckDB's.
 
+mod definite;
 mod from;
+mod join;
 mod keys;
+mod limit;
+mod split;
+mod subquery;
 
 use std::collections::HashMap;
 
@@ -17,10 +22,11 @@ use crate::expression::{calls_aggregate, doubts, varies, where_it_is_stored, win
 use crate::inline::{inline, number_leaves};
 use crate::render::{Input, Inputs, Reading, Renderer, SourceState};
 use crate::resolve::ResolvedSource;
-use crate::rules::keyed::KeySet;
+use crate::rules::keyed::{KeySet, Linearity};
+use crate::rules::top::Top;
 use crate::rules::{aggregate, linear, set_operation, window};
 use crate::stage::Stage;
-use crate::{Catalog, Operator, Reason};
+use crate::{Catalog, Column, Operator, Reason};
 
 /// Table functions whose rows follow from their arguments alone.
 const CONSTANT_TABLE_FUNCTIONS: [&str; 3] = ["unnest", "range", "generate_series"];
@@ -45,6 +51,8 @@ pub struct Lowered {
     pub reasons: Vec<Reason>,
     /// Some value differs from evaluation to evaluation, so that two evaluations cannot be compared.
     pub volatile: bool,
+    /// The lowered query orders what the written one leaves open, so that the whole result is to be computed by it too.
+    pub canonical: bool,
 }
 
 /// What a query is, looked at from above.
@@ -65,12 +73,14 @@ pub struct Draft {
     pub node: Value,
     /// The keys by which touched rows are told.
     pub sets: Vec<KeySet>,
-    /// Its input is linear, so that its change can be folded.
-    pub linear_input: bool,
+    /// Which changes it, or its input, is linear in.
+    pub linearity: Linearity,
     /// No two rows of its result are equal.
     pub unique: bool,
     /// What an aggregate calls; `None` for other operators.
     pub calls: Option<aggregate::Calls>,
+    /// How the first rows of an order are kept.
+    pub top: Option<Top>,
     /// Its place among the operators.
     pub operator: usize,
 }
@@ -80,6 +90,8 @@ pub struct Draft {
 struct Scope {
     /// Keys by which touched rows are told; empty if the scope is linear.
     sets: Vec<KeySet>,
+    /// The leaves in whose change it is not linear.
+    breakers: Vec<usize>,
 }
 
 impl Scope {
@@ -101,6 +113,8 @@ pub struct Surroundings<'a> {
     pub lake: &'a str,
     /// The tables that the query reads.
     pub sources: &'a [ResolvedSource],
+    /// The columns of each that the query can look at.
+    pub used: Vec<&'a [Column]>,
     /// Those tables, read as they stand.
     pub states: &'a [SourceState],
 }
@@ -114,12 +128,30 @@ pub fn lower(node: &Value, surroundings: &Surroundings<'_>) -> Result<Lowered> {
     inline(&mut node, &HashMap::new());
     let mut leaves = Vec::new();
     number_leaves(&mut node, &mut leaves);
+    name_subqueries(&mut node);
     let volatile = is_volatile(&node, surroundings);
-    let mut lowering =
-        Lowering { known: surroundings, leaves, stages: Vec::new(), operators: Vec::new(), reasons: Vec::new() };
+    let mut lowering = Lowering {
+        known: surroundings,
+        leaves,
+        stages: Vec::new(),
+        operators: Vec::new(),
+        reasons: Vec::new(),
+        canonical: false,
+    };
     let shape = lowering.query(&mut node, 0)?;
-    let Lowering { leaves, stages, operators, reasons, .. } = lowering;
-    Ok(Lowered { shape, node, leaves, stages, operators, reasons, volatile })
+    let Lowering { leaves, stages, operators, reasons, canonical, .. } = lowering;
+    Ok(Lowered { shape, node, leaves, stages, operators, reasons, volatile, canonical })
+}
+
+/// Gives every subquery in FROM a name, by which its columns can be told from those of others.
+fn name_subqueries(node: &mut Value) {
+    let mut number = 0;
+    tree::visit_mut(node, &mut |child| {
+        if child["class"].is_null() && tree::is(child, "SUBQUERY") && tree::text(child, "alias").is_empty() {
+            child["alias"] = Value::from(format!("__dt_unnamed{number}"));
+            number += 1;
+        }
+    });
 }
 
 fn is_volatile(node: &Value, known: &Surroundings<'_>) -> bool {
@@ -160,6 +192,7 @@ struct Lowering<'a> {
     stages: Vec<Stage>,
     operators: Vec<Operator>,
     reasons: Vec<Reason>,
+    canonical: bool,
 }
 
 impl Lowering<'_> {
@@ -220,21 +253,38 @@ impl Lowering<'_> {
     }
 
     fn select(&mut self, node: &mut Value, depth: usize) -> Result<Shape> {
+        if limit::is_limited(node) {
+            return self.limited(node, depth);
+        }
         if take_distinct(node) {
             let operator = self.note(depth, "Distinct", "recompute the affected rows", node);
             self.modifiers(operator, node);
             let below = self.query(node, depth + 1)?;
             return self.distinct(operator, below, node);
         }
-        let aggregate = is_aggregate(node, self.known.parser);
-        let mut windows: Vec<Value> = windows(&node["select_list"]).into_iter().cloned().collect();
-        windows.extend(crate::expression::windows(&node["qualify"]).into_iter().cloned());
+        let windows = all_windows(node);
+        let windowed = !windows.is_empty() || !node["qualify"].is_null();
+        let aggregate =
+            is_aggregate(node, self.known.parser) || (windowed && split::windows_aggregates(node, self.known.parser));
         let distinct_on = distinct_on_targets(node);
-        let operator = match (aggregate, windows.is_empty() && node["qualify"].is_null(), distinct_on.is_empty()) {
+        if let Some(said) = self.taken_apart(node, aggregate, windowed, !distinct_on.is_empty())? {
+            return match said {
+                Ok(said) => {
+                    *node = said;
+                    self.query(node, depth)
+                }
+                Err(reason) => {
+                    let operator = self.note(depth, "Select", "", node);
+                    self.no_rule(operator, reason, node);
+                    Ok(Shape::Opaque)
+                }
+            };
+        }
+        let operator = match (aggregate, windowed, distinct_on.is_empty()) {
             (true, ..) => self.note(depth, "Aggregate", "recompute the affected groups", node),
-            (false, false, _) => self.note(depth, "Window", "recompute the affected partitions", node),
-            (false, true, false) => self.note(depth, "Distinct on", "recompute the affected groups", node),
-            (false, true, true) => {
+            (false, true, _) => self.note(depth, "Window", "recompute the affected partitions", node),
+            (false, false, false) => self.note(depth, "Distinct on", "recompute the affected groups", node),
+            (false, false, true) => {
                 let filtered = if node["where_clause"].is_null() { "" } else { " with a filter" };
                 let items = counted(tree::list(node, "select_list").len(), "item");
                 self.note(depth, format!("Select {items}{filtered}"), "linear: the same query over the change", node)
@@ -244,41 +294,22 @@ impl Lowering<'_> {
         if !node["sample"].is_null() {
             self.no_rule(operator, "a sample differs from query to query", node);
         }
-        if tree::list(node, "group_sets").len() > 1 {
-            self.no_rule(operator, "GROUPING SETS, ROLLUP and CUBE have no incremental rule yet", node);
-        }
         for clause in ["select_list", "where_clause", "group_expressions", "having", "qualify"] {
             let clause = node[clause].clone();
             self.expression(operator, &clause);
         }
-        let scope = self.from(&mut node["from_table"], depth + 1)?;
+        let scope = self.scope(node, depth)?;
         if !self.reasons.is_empty() {
-            return Ok(Shape::Opaque);
-        }
-        let kinds = usize::from(aggregate) + usize::from(!windows.is_empty()) + usize::from(!distinct_on.is_empty());
-        if kinds > 1 {
-            self.no_rule(
-                operator,
-                "GROUP BY, window functions and DISTINCT ON in one SELECT have no incremental rule; put one into a subquery",
-                node,
-            );
             return Ok(Shape::Opaque);
         }
         if aggregate {
             self.aggregate(operator, node, &scope)
-        } else if !windows.is_empty() {
+        } else if windowed {
             let keys = window::shared_partition(&windows);
-            self.grouped(
-                operator,
-                node,
-                &scope,
-                keys,
-                false,
-                "windows without a PARTITION BY that all of them share span the whole input",
-            )
+            self.windowed(operator, node, &scope, keys)
         } else if !distinct_on.is_empty() {
             match self.keys(node, &distinct_on)? {
-                Ok(keys) => self.grouped(operator, node, &scope, keys, true, "DISTINCT ON"),
+                Ok(keys) => self.grouped(operator, node, &scope, keys, true),
                 Err(reason) => {
                     self.no_rule_for(operator, reason);
                     Ok(Shape::Opaque)
@@ -289,35 +320,67 @@ impl Lowering<'_> {
             if scope.is_linear() {
                 return Ok(Shape::Linear);
             }
-            self.operators[operator].rule = Some("recompute the rows with affected join keys".to_owned());
+            self.operators[operator].rule = Some("recompute the rows that a change touches".to_owned());
             let draft = Draft {
                 node: node.clone(),
                 sets: scope.sets,
-                linear_input: false,
+                linearity: Linearity { breakers: scope.breakers, row_wise: true },
                 unique: false,
                 calls: None,
+                top: None,
                 operator,
             };
             Ok(Shape::Keyed(Box::new(draft)))
         }
     }
 
+    /// The same query as several, where one SELECT does several things at once; or why that cannot be.
+    fn taken_apart(
+        &self,
+        node: &Value,
+        aggregate: bool,
+        windowed: bool,
+        distinct_on: bool,
+    ) -> Result<Option<std::result::Result<Value, String>>> {
+        if aggregate && (windowed || distinct_on) {
+            return self.aggregate_first(node).map(Some);
+        }
+        if windowed && distinct_on {
+            return self.windows_first(node).map(Some);
+        }
+        if tree::list(node, "group_sets").len() > 1 {
+            return self.grouping_sets(node).map(Some);
+        }
+        Ok(None)
+    }
+
+    /// Whether a query is a filter or projection.
+    fn is_row_wise(&self, node: &Value) -> bool {
+        tree::is(node, "SELECT_NODE")
+            && tree::list(node, "modifiers").is_empty()
+            && !is_aggregate(node, self.known.parser)
+            && all_windows(node).is_empty()
+            && node["qualify"].is_null()
+            && !["select_list", "where_clause"].iter().any(|clause| subquery::contains_subquery(&node[*clause]))
+    }
+
     fn modifiers(&mut self, operator: usize, node: &Value) {
         for modifier in tree::list(node, "modifiers") {
-            let text = match tree::text(modifier, "type") {
-                "LIMIT_MODIFIER" | "LIMIT_PERCENT_MODIFIER" => {
-                    "LIMIT keeps rows by their position in the whole result"
-                }
+            match tree::text(modifier, "type") {
                 // An order alone means nothing in a table; with DISTINCT ON it says which row stays.
-                "ORDER_MODIFIER" | "DISTINCT_MODIFIER" => continue,
-                _ => "this clause has no incremental rule",
-            };
-            let place = if tree::first_location(modifier).is_some() { modifier } else { node };
-            self.no_rule(operator, text, place);
+                "ORDER_MODIFIER" | "DISTINCT_MODIFIER" => {}
+                _ => {
+                    let place = if tree::first_location(modifier).is_some() { modifier } else { node };
+                    self.no_rule(operator, "this clause has no incremental rule", place);
+                }
+            }
         }
     }
 
     fn set_operation(&mut self, node: &mut Value, depth: usize) -> Result<Shape> {
+        if limit::is_limited(node) {
+            return self.limited(node, depth);
+        }
         let kind = tree::text(node, "setop_type").to_owned();
         let all = node["setop_all"].as_bool() == Some(true);
         let name = format!("{}{}", kind.replace('_', " "), if all { " ALL" } else { "" });
@@ -356,8 +419,16 @@ impl Lowering<'_> {
             places.push(place);
             watched.push(query);
         }
-        let sets = vec![KeySet { places, watched }];
-        let draft = Draft { node: node.clone(), sets, linear_input: true, unique: !all, calls: None, operator };
+        let sets = vec![KeySet { places, watched, null_touches_all: false }];
+        let draft = Draft {
+            node: node.clone(),
+            sets,
+            linearity: Linearity::default(),
+            unique: !all,
+            calls: None,
+            top: None,
+            operator,
+        };
         Ok(Shape::Keyed(Box::new(draft)))
     }
 }
@@ -386,6 +457,18 @@ fn distinct_on_targets(node: &Value) -> Vec<Value> {
     modifiers.flat_map(|modifier| tree::list(modifier, "distinct_on_targets")).cloned().collect()
 }
 
+fn all_windows(select: &Value) -> Vec<Value> {
+    windows(&select["select_list"]).into_iter().chain(windows(&select["qualify"])).cloned().collect()
+}
+
 fn counted(number: usize, noun: &str) -> String {
     if number == 1 { format!("1 {noun}") } else { format!("{number} {noun}s") }
+}
+
+/// The conditions that a condition joins by AND.
+fn conjuncts(condition: &Value) -> Vec<&Value> {
+    if tree::is(condition, "CONJUNCTION") && tree::text(condition, "type") == "CONJUNCTION_AND" {
+        return tree::list(condition, "children").iter().flat_map(conjuncts).collect();
+    }
+    if condition.is_null() { Vec::new() } else { vec![condition] }
 }

@@ -75,6 +75,8 @@ pub struct Plan {
     /// The rule of its root.
     pub root: Root,
     resolved: Value,
+    /// The lowered query, where the whole result is computed by it.
+    canonical: Option<(Value, Vec<Input>)>,
 }
 
 impl Plan {
@@ -98,11 +100,32 @@ impl Plan {
         let renderer = Renderer { parser, lake, inputs, stages: &[] };
         let output = catalog.describe(&renderer.whole(&resolved, Reading::New)?)?;
         refuse_duplicates(&output)?;
-        let surroundings = Surroundings { parser, catalog, lake, sources: &found, states: &states };
+        let used = sources.iter().map(|source| source.used.as_slice()).collect();
+        let surroundings = Surroundings { parser, catalog, lake, sources: &found, used, states: &states };
         let mut lowered = lower(&resolved, &surroundings)?;
         let root = root(&mut lowered, &found, &output, parser);
+        let canonical = match &root {
+            Root::Linear(linear) if lowered.canonical => Some((linear.node.clone(), linear.leaves.clone())),
+            Root::Keyed(keyed) if lowered.canonical => {
+                let (node, leaves) = keyed.query();
+                Some((node.clone(), leaves.to_vec()))
+            }
+            _ => None,
+        };
         let Lowered { stages, operators, reasons, volatile, .. } = lowered;
-        Ok(Self { sources, views, references, output, operators, reasons, volatile, stages, root, resolved })
+        Ok(Self {
+            sources,
+            views,
+            references,
+            output,
+            operators,
+            reasons,
+            volatile,
+            stages,
+            root,
+            resolved,
+            canonical,
+        })
     }
 
     /// Whether a rule maintains the query.
@@ -116,7 +139,10 @@ impl Plan {
     /// # Errors
     /// As [`Renderer::sql`].
     pub fn whole(&self, renderer: &Renderer<'_>, reading: Reading) -> Result<String> {
-        renderer.whole(&self.resolved, reading)
+        match &self.canonical {
+            Some((node, leaves)) => renderer.sql(&linear::all(node, leaves, reading)),
+            None => renderer.whole(&self.resolved, reading),
+        }
     }
 
     /// A text that is the same exactly as long as the stored result can be continued: the query with its views
@@ -128,7 +154,7 @@ impl Plan {
         let states: Vec<SourceState> = self.sources.iter().map(|source| unversioned(&source.name)).collect();
         let inputs = Inputs { sources: &states, stages: &[] };
         let renderer = Renderer { parser, lake: "lake", inputs, stages: &[] };
-        let query = self.whole(&renderer, Reading::New)?;
+        let query = renderer.whole(&self.resolved, Reading::New)?;
         let used: Vec<(String, Vec<(&str, &str)>)> = self
             .sources
             .iter()
@@ -169,7 +195,7 @@ fn root(lowered: &mut Lowered, sources: &[ResolvedSource], output: &[(String, St
         Shape::Linear => return Root::Linear(Linear { node: lowered.node.clone(), leaves: lowered.leaves.clone() }),
         Shape::Keyed(draft) => *draft,
     };
-    let Draft { node, sets, unique, calls, linear_input, operator } = draft;
+    let Draft { node, sets, linearity, unique, calls, top, operator } = draft;
     let keys = sets.first().and_then(|set| set.places.first()).map_or_else(Vec::new, |place| place.keys.clone());
     // Of several sets of keys no single one says which of the stored rows are touched.
     let key_columns = if sets.len() == 1 { aggregate::key_columns(&node, &keys, output) } else { None };
@@ -187,7 +213,6 @@ fn root(lowered: &mut Lowered, sources: &[ResolvedSource], output: &[(String, St
         return Root::Opaque;
     }
     let fold = match &calls {
-        Some(_) if !linear_input => Err("its input is not linear".to_owned()),
         Some(calls) => {
             // What a stage gives can have another meaning than a source's column of the same name.
             let sources = if lowered.stages.is_empty() { sources } else { &[] };
@@ -202,9 +227,8 @@ fn root(lowered: &mut Lowered, sources: &[ResolvedSource], output: &[(String, St
             Err(reason) => format!("recompute the affected groups; no folding: {reason}"),
         });
     }
-    // Without its keys in the output nothing says which of the stored rows are a group's.
-    let unique = unique && key_columns.is_some();
-    Root::Keyed(Box::new(Keyed::new(node, lowered.leaves.clone(), sets, key_columns, unique, fold)))
+    let keyed = Keyed::below(node, lowered.leaves.clone(), sets, linearity, unique);
+    Root::Keyed(Box::new(keyed.at_root(key_columns, fold, top)))
 }
 
 fn refuse_duplicates(output: &[(String, String)]) -> Result<()> {

@@ -29,8 +29,9 @@ impl DynamicTables {
             if terms.is_empty() {
                 continue;
             }
+            let all_rows = Affected { groups: 1, parts: vec![Vec::new()] };
             if *key_count == 0 {
-                return Ok(Affected { groups: 1, parts: vec![Vec::new()] });
+                return Ok(all_rows);
             }
             let terms = self.terms(plan, &terms, changes)?;
             let selects: Vec<&str> = terms.iter().map(|(_, sql)| sql.as_str()).collect();
@@ -41,6 +42,9 @@ impl DynamicTables {
             let (table, null_table) = (format!("__dt_keys{set}"), format!("__dt_keys_with_null{set}"));
             let groups = self.keep(&table, &all)?;
             let with_null = self.keep(&null_table, &format!("SELECT * FROM temp.main.{table} WHERE {some_null}"))?;
+            if with_null > 0 && keyed.null_touches_all(set) {
+                return Ok(all_rows);
+            }
             affected.groups += groups;
             if with_null < groups {
                 affected.parts.push(vec![Restriction { set, table: table.clone(), with_null: false }]);
@@ -79,6 +83,18 @@ impl DynamicTables {
     pub(crate) fn compute_stages(&self, plan: &Plan, changes: &mut SourceChanges) -> Result<()> {
         changes.stages.clear();
         for (number, stage) in plan.stages.iter().enumerate() {
+            if let Some(terms) = stage.keyed.linear_change(&changes.inputs()) {
+                let terms = self.terms(plan, &terms, changes)?;
+                let change = if terms.is_empty() {
+                    StageChange::default()
+                } else if stage.watched {
+                    self.keep_watched(number, &terms)?
+                } else {
+                    self.keep_stage(number, &terms, &stage.columns)?
+                };
+                changes.stages.push(change);
+                continue;
+            }
             let affected = self.affected_keys(plan, &stage.keyed, changes)?;
             let change = if affected.groups == 0 {
                 StageChange::default()
@@ -99,14 +115,17 @@ impl DynamicTables {
 
     /// Keeps what the rows were and are as they stand: which keys they have is all that matters.
     fn keep_watched(&self, number: usize, terms: &[(bool, String)]) -> Result<StageChange> {
-        let mut change = StageChange::default();
-        for (came, sql) in terms {
-            let table = format!("__dt_stage{number}_{}", if *came { "came" } else { "went" });
-            if self.keep(&table, &format!("SELECT DISTINCT * FROM ({sql})"))? > 0 {
-                *(if *came { &mut change.came } else { &mut change.went }) = Some(table);
+        let keep = |wanted: bool| -> Result<Option<String>> {
+            let selects: Vec<&str> =
+                terms.iter().filter(|(came, _)| *came == wanted).map(|(_, sql)| sql.as_str()).collect();
+            if selects.is_empty() {
+                return Ok(None);
             }
-        }
-        Ok(change)
+            let table = format!("__dt_stage{number}_{}", if wanted { "came" } else { "went" });
+            let rows = self.keep(&table, &format!("SELECT DISTINCT * FROM (({}))", selects.join(") UNION ALL (")))?;
+            Ok((rows > 0).then_some(table))
+        };
+        Ok(StageChange { came: keep(true)?, went: keep(false)? })
     }
 
     fn keep_stage(&self, number: usize, terms: &[(bool, String)], columns: &[String]) -> Result<StageChange> {

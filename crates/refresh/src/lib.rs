@@ -30,6 +30,7 @@ mod sources;
 mod status;
 mod tables;
 mod temporaries;
+mod top;
 mod validate;
 mod verify;
 

@@ -20,7 +20,7 @@ use crate::tables::DynamicTables;
 const DIFFERENCE_SHARE: f64 = 0.5;
 
 const RESULT: &str = "__dt_result";
-const CHANGE: &str = "__dt_change";
+pub(crate) const CHANGE: &str = "__dt_change";
 const DELETES: &str = "__dt_deletes";
 const INSERTS: &str = "__dt_inserts";
 const GROUPS: &str = "__dt_groups";
@@ -44,7 +44,7 @@ pub(crate) struct Prepared {
 
 impl Prepared {
     /// No change at all.
-    fn nothing() -> Self {
+    pub(crate) fn nothing() -> Self {
         Self {
             delete: Delete::None,
             insert: None,
@@ -162,10 +162,16 @@ impl DynamicTables {
             }
             Root::Keyed(keyed) => {
                 self.compute_stages(plan, changes)?;
-                match &keyed.fold {
-                    Ok(fold) if fold.invertible() || !changes.anything_went() => {
+                let linear = keyed.has_linear_input(&changes.inputs());
+                match (keyed.linear_change(&changes.inputs()), &keyed.fold, &keyed.top) {
+                    (Some(terms), ..) => self.by_value(plan, &terms, changes, target)?,
+                    (None, Ok(fold), _) if linear && (fold.invertible() || !changes.anything_went()) => {
                         self.fold(keyed, fold, changes, plan, target)?
                     }
+                    (None, _, Some(top)) => match self.first_rows(keyed, top, changes, plan, target)? {
+                        Some(prepared) => Attempt::Prepared(prepared),
+                        None => self.recompute_groups(keyed, changes, plan, target, too_many)?,
+                    },
                     _ => self.recompute_groups(keyed, changes, plan, target, too_many)?,
                 }
             }
@@ -213,7 +219,12 @@ impl DynamicTables {
     }
 
     /// The net change of terms, applied by the values of the rows.
-    fn net_by_value(&self, terms: &[(bool, String)], columns: &[String], target: &Target<'_>) -> Result<Attempt> {
+    pub(crate) fn net_by_value(
+        &self,
+        terms: &[(bool, String)],
+        columns: &[String],
+        target: &Target<'_>,
+    ) -> Result<Attempt> {
         self.keep(CHANGE, &apply::net(&apply::weighted(terms), columns))?;
         let (came, went) = self.weights(CHANGE)?;
         self.changes_by_value(CHANGE, columns, target, came, went)
@@ -359,7 +370,7 @@ impl DynamicTables {
     }
 
     /// The stored rows of the target, as a relation.
-    fn stored(&self, target: &Target<'_>) -> String {
+    pub(crate) fn stored(&self, target: &Target<'_>) -> String {
         let name = target.table.quoted(self.lake.alias());
         match target.snapshot {
             Some(snapshot) => format!("{name} AT (VERSION => {snapshot})"),

@@ -7,32 +7,31 @@ use error::Result;
 use serde_json::{Value, json};
 use sql::tree;
 
+use super::subquery::leaves_in;
 use super::{DISTINCT_INPUT, Draft, Lowering, Scope, Shape, WATCHED, drop_order};
 use crate::Reason;
 use crate::inline::mark_leaf;
 use crate::render::Input;
 use crate::rules::aggregate;
-use crate::rules::keyed::{KeySet, Keyed, input_query, key_column, key_items, named};
+use crate::rules::keyed::{KeySet, Keyed, Linearity, Place, input_query, key_column, key_items, named};
 use crate::stage::Stage;
 
 impl Lowering<'_> {
     /// The groups of an operator over a scope: they are touched where the scope's rows change.
-    pub(super) fn key_set(&mut self, node: &Value, keys: Vec<Value>, scope: &Scope) -> KeySet {
-        let mut set = KeySet::of(node, "", keys);
+    fn key_set(&mut self, node: &Value, keys: Vec<Value>, scope: &Scope) -> KeySet {
+        let watched = self.watch(input_query(node, key_items(&keys)), scope);
+        KeySet { places: vec![Place { pointer: "", keys }], watched: vec![watched], null_touches_all: false }
+    }
+
+    /// A query for keys of a scope's rows, whose change is that of the keys: itself if the scope is linear, otherwise what
+    /// reads the keys of the scope's touched rows, as they were and as they are.
+    pub(super) fn watch(&mut self, query: Value, scope: &Scope) -> Value {
         if scope.is_linear() {
-            return set;
+            return query;
         }
-        // The keys of the scope's touched rows, as they were and as they are.
-        let items = key_items(&set.places[0].keys);
-        let columns: Vec<String> = (0..items.len()).map(key_column).collect();
-        let keyed = Keyed::new(
-            input_query(node, items),
-            self.leaves.clone(),
-            scope.sets.clone(),
-            None,
-            false,
-            Err("below other operators".to_owned()),
-        );
+        let columns: Vec<String> = (0..tree::list(&query, "select_list").len()).map(key_column).collect();
+        let linearity = Linearity { breakers: scope.breakers.clone(), row_wise: true };
+        let keyed = Keyed::below(query, self.leaves.clone(), scope.sets.clone(), linearity, false);
         self.stages.push(Stage { keyed, columns: columns.clone(), watched: true });
         let mut reference = tree::table_reference(WATCHED, &[]);
         mark_leaf(&mut reference, self.leaves.len());
@@ -41,8 +40,7 @@ impl Lowering<'_> {
         watched["from_table"] = reference;
         let keys: Vec<Value> = columns.iter().map(|column| tree::column(&[WATCHED, column])).collect();
         watched["select_list"] = Value::from(key_items(&keys));
-        set.watched = vec![watched];
-        set
+        watched
     }
 
     pub(super) fn keys(&self, node: &Value, written: &[Value]) -> Result<std::result::Result<Vec<Value>, Reason>> {
@@ -75,9 +73,36 @@ impl Lowering<'_> {
         }
         self.name_by_keys(operator, "Aggregate", &keys)?;
         let sets = vec![self.key_set(node, keys, scope)];
-        let linear_input = scope.is_linear();
-        let draft = Draft { node: node.clone(), sets, linear_input, unique: true, calls: Some(calls), operator };
-        Ok(Shape::Keyed(Box::new(draft)))
+        let linearity = Linearity { breakers: scope.breakers.clone(), row_wise: false };
+        let (node, calls) = (node.clone(), Some(calls));
+        Ok(Shape::Keyed(Box::new(Draft { node, sets, linearity, unique: true, calls, top: None, operator })))
+    }
+
+    /// Windows by the partitions that they share.
+    pub(super) fn windowed(
+        &mut self,
+        operator: usize,
+        node: &Value,
+        scope: &Scope,
+        keys: Vec<Value>,
+    ) -> Result<Shape> {
+        if !keys.is_empty() {
+            return self.grouped(operator, node, scope, keys, false);
+        }
+        let over_stage =
+            leaves_in(&node["from_table"]).iter().any(|leaf| matches!(self.leaves[*leaf], Input::Stage(_)));
+        if !over_stage {
+            let reason = "windows without a PARTITION BY that all of them share span the whole input";
+            self.no_rule(operator, reason, node);
+            return Ok(Shape::Opaque);
+        }
+        // What is below tells whether there is anything to recompute, and is small as a rule.
+        self.operators[operator].rule = Some("recompute all rows when anything below changed".to_owned());
+        let mut node = node.clone();
+        drop_order(&mut node);
+        let sets = vec![self.key_set(&node, Vec::new(), scope)];
+        let linearity = Linearity { breakers: scope.breakers.clone(), row_wise: false };
+        Ok(Shape::Keyed(Box::new(Draft { node, sets, linearity, unique: false, calls: None, top: None, operator })))
     }
 
     /// A window or DISTINCT ON by its keys.
@@ -88,12 +113,7 @@ impl Lowering<'_> {
         scope: &Scope,
         keys: Vec<Value>,
         unique: bool,
-        without_keys: &str,
     ) -> Result<Shape> {
-        if keys.is_empty() {
-            self.no_rule(operator, without_keys, node);
-            return Ok(Shape::Opaque);
-        }
         if self.describe(&input_query(node, keys.clone()))?.is_none() {
             return Ok(self.unbound(operator, node));
         }
@@ -104,8 +124,8 @@ impl Lowering<'_> {
             drop_order(&mut node);
         }
         let sets = vec![self.key_set(&node, keys, scope)];
-        let linear_input = scope.is_linear();
-        Ok(Shape::Keyed(Box::new(Draft { node, sets, linear_input, unique, calls: None, operator })))
+        let linearity = Linearity { breakers: scope.breakers.clone(), row_wise: false };
+        Ok(Shape::Keyed(Box::new(Draft { node, sets, linearity, unique, calls: None, top: None, operator })))
     }
 
     pub(super) fn name_by_keys(&mut self, operator: usize, name: &str, keys: &[Value]) -> Result<()> {
@@ -148,9 +168,10 @@ impl Lowering<'_> {
         Ok(Shape::Keyed(Box::new(Draft {
             node: select,
             sets,
-            linear_input: true,
+            linearity: Linearity::default(),
             unique: true,
             calls: None,
+            top: None,
             operator,
         })))
     }
@@ -182,21 +203,14 @@ impl Lowering<'_> {
             Shape::Linear => Ok(Some(tree::derived_table(node, alias, aliases))),
             Shape::Opaque => Ok(None),
             Shape::Keyed(draft) => {
-                let Draft { node, sets, unique, calls, operator, .. } = *draft;
-                if let Some(reason) = calls.as_ref().and_then(aggregate::Calls::inexact) {
-                    let text = format!("{}; what stands above it would see changes that are none", reason.text);
-                    self.no_rule_for(operator, Reason::new(text, reason.location));
+                let Draft { mut node, sets, linearity, unique, calls, operator, .. } = *draft;
+                if let Some(reason) = calls.as_ref().and_then(aggregate::Calls::indefinite) {
+                    self.no_rule_for(operator, reason);
                     return Ok(None);
                 }
+                self.make_definite(&mut node)?;
                 let Some(columns) = self.column_names(operator, &node)? else { return Ok(None) };
-                let keyed = Keyed::new(
-                    node,
-                    self.leaves.clone(),
-                    sets,
-                    None,
-                    unique,
-                    Err("below other operators".to_owned()),
-                );
+                let keyed = Keyed::below(node, self.leaves.clone(), sets, linearity, unique);
                 self.stages.push(Stage { keyed, columns, watched: false });
                 let leaf = self.leaves.len();
                 self.leaves.push(Input::Stage(self.stages.len() - 1));

@@ -10,7 +10,7 @@ use sql::query::Parser;
 use sql::tree;
 
 use crate::Reason;
-use crate::expression::calls_aggregate;
+use crate::expression::{calls_aggregate, windows};
 
 /// Aggregates whose value does not depend on the order in which rows are read, for every type.
 const EXACT: [&str; 12] = [
@@ -46,13 +46,7 @@ impl Calls {
     pub fn of(node: &Value, parser: &Parser) -> Self {
         let mut calls = Vec::new();
         for clause in ["select_list", "having"] {
-            tree::visit(&node[clause], &mut |child| {
-                let aggregate = tree::is(child, "FUNCTION")
-                    && parser.function(tree::text(child, "function_name")).is_some_and(|known| known.aggregate);
-                if aggregate {
-                    calls.push(child.clone());
-                }
-            });
+            collect(&node[clause], parser, &mut calls);
         }
         let arguments = calls.iter().flat_map(|call| tree::list(call, "children")).cloned().collect();
         Self { calls, arguments, types: Vec::new() }
@@ -77,7 +71,15 @@ impl Calls {
         Some(Reason::new(text, tree::location(call)))
     }
 
-    fn is_exact(&self, call: &Value) -> bool {
+    /// Why no order of the rows makes the value the same at every evaluation, if none does.
+    pub fn indefinite(&self) -> Option<Reason> {
+        let sampled = |call: &&Value| tree::text(call, "function_name").eq_ignore_ascii_case("reservoir_quantile");
+        let call = self.calls.iter().find(sampled)?;
+        Some(Reason::new("reservoir_quantile() takes a sample of the rows", tree::location(call)))
+    }
+
+    /// Whether the value of a call does not depend on the order in which rows are read.
+    pub fn is_exact(&self, call: &Value) -> bool {
         let name = tree::text(call, "function_name").to_lowercase();
         if EXACT.contains(&name.as_str()) {
             return true;
@@ -85,6 +87,23 @@ impl Calls {
         let arguments = tree::list(call, "children");
         EXACT_ON_EXACT_TYPES.contains(&name.as_str())
             && arguments.iter().all(|argument| self.type_of(argument).is_some_and(is_exact_type))
+    }
+}
+
+/// The calls of aggregates in an expression, outside subqueries.
+fn collect(expression: &Value, parser: &Parser, calls: &mut Vec<Value>) {
+    if tree::is(expression, "SUBQUERY") {
+        return;
+    }
+    let aggregate = tree::is(expression, "FUNCTION")
+        && parser.function(tree::text(expression, "function_name")).is_some_and(|known| known.aggregate);
+    if aggregate {
+        calls.push(expression.clone());
+    }
+    match expression {
+        Value::Array(children) => children.iter().for_each(|child| collect(child, parser, calls)),
+        Value::Object(fields) => fields.values().for_each(|child| collect(child, parser, calls)),
+        _ => {}
     }
 }
 
@@ -101,7 +120,8 @@ pub fn keys(
         if let Some(star) = items.iter().find(|item| is_star(item)) {
             return Ok(Err(Reason::new("GROUP BY ALL over * does not name its keys", tree::location(star))));
         }
-        return Ok(Ok(items.iter().filter(|item| !calls_aggregate(item, parser)).cloned().collect()));
+        let is_key = |item: &&Value| !calls_aggregate(item, parser) && windows(item).is_empty();
+        return Ok(Ok(items.iter().filter(is_key).cloned().collect()));
     }
     let mut keys = Vec::new();
     for key in written {
@@ -173,7 +193,7 @@ fn column_of_star(node: &Value, key: &Value, output: &[(String, String)]) -> Opt
 
 /// Whether the item is the key. `o.region` is `region` if `o` is a table in FROM and not a struct: DuckDB would not have
 /// bound the query otherwise.
-pub(super) fn stands_for(item: &Value, key: &Value, from: &Value) -> bool {
+pub fn stands_for(item: &Value, key: &Value, from: &Value) -> bool {
     if tree::same_expression(item, key) {
         return true;
     }

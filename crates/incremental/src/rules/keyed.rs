@@ -12,6 +12,7 @@ use sql::tree;
 
 use super::fold::Fold;
 use super::linear::{self, Term};
+use super::top::Top;
 use crate::render::{Input, Inputs, Reading};
 
 /// Where a condition on keys goes.
@@ -31,13 +32,20 @@ pub struct KeySet {
     pub places: Vec<Place>,
     /// The queries, linear in their leaves, in whose change the touched keys stand.
     pub watched: Vec<Value>,
+    /// A touched key that is NULL touches every row, as it does in `x NOT IN (...)`.
+    pub null_touches_all: bool,
 }
 
 impl KeySet {
     /// Keys over the FROM of one SELECT, touched where its rows change. Without keys there is one group.
     pub(crate) fn of(node: &Value, pointer: &'static str, keys: Vec<Value>) -> Self {
         let watched = vec![input_query(node.pointer(pointer).unwrap_or(&Value::Null), key_items(&keys))];
-        Self { places: vec![Place { pointer, keys }], watched }
+        Self { places: vec![Place { pointer, keys }], watched, null_touches_all: false }
+    }
+
+    /// All rows, touched by any change of what is watched.
+    pub(crate) fn of_all_rows(watched: Vec<Value>) -> Self {
+        Self { places: vec![Place { pointer: "", keys: Vec::new() }], watched, null_touches_all: false }
     }
 
     fn key_count(&self) -> usize {
@@ -56,18 +64,30 @@ pub struct Restriction {
     pub with_null: bool,
 }
 
+/// Which changes an operator, or its input, is linear in.
+#[derive(Clone, Debug, Default)]
+pub struct Linearity {
+    /// The leaves in whose change the input is not linear: the optional sides of outer joins, subqueries of expressions.
+    pub breakers: Vec<usize>,
+    /// The operator is a filter or projection, as linear as its input.
+    pub row_wise: bool,
+}
+
 /// An operator that is maintained by affected keys.
 #[derive(Debug)]
 pub struct Keyed {
     node: Value,
     leaves: Vec<Input>,
     sets: Vec<KeySet>,
+    linearity: Linearity,
     /// For each key, the output column that holds it; `None` when some key is not in the output.
     pub key_columns: Option<Vec<usize>>,
     /// No two rows of the result are equal.
     pub unique: bool,
     /// How the change is folded into the stored rows, or why it cannot be.
     pub fold: std::result::Result<Fold, String>,
+    /// How the first rows of an order are kept without reading the others, where the operator is that.
+    pub top: Option<Top>,
 }
 
 /// The name of the column that holds a key in the tables of keys.
@@ -77,15 +97,28 @@ pub fn key_column(position: usize) -> String {
 }
 
 impl Keyed {
-    pub(crate) fn new(
+    /// An operator below others.
+    pub(crate) fn below(
         node: Value,
         leaves: Vec<Input>,
         sets: Vec<KeySet>,
-        key_columns: Option<Vec<usize>>,
+        linearity: Linearity,
         unique: bool,
-        fold: std::result::Result<Fold, String>,
     ) -> Self {
-        Self { node, leaves, sets, key_columns, unique, fold }
+        let fold = Err("below other operators".to_owned());
+        Self { node, leaves, sets, linearity, key_columns: None, unique, fold, top: None }
+    }
+
+    /// The same operator as the root of a query.
+    pub(crate) fn at_root(
+        self,
+        key_columns: Option<Vec<usize>>,
+        fold: std::result::Result<Fold, String>,
+        top: Option<Top>,
+    ) -> Self {
+        // Without its keys in the output nothing says which of the stored rows are a group's.
+        let unique = self.unique && key_columns.is_some();
+        Self { key_columns, unique, fold, top, ..self }
     }
 
     pub(crate) fn query(&self) -> (&Value, &[Input]) {
@@ -96,6 +129,36 @@ impl Keyed {
     #[must_use]
     pub fn key_counts(&self) -> Vec<usize> {
         self.sets.iter().map(KeySet::key_count).collect()
+    }
+
+    /// Whether a NULL among the touched keys of a set touches every row.
+    #[must_use]
+    pub fn null_touches_all(&self, set: usize) -> bool {
+        self.sets.get(set).is_some_and(|set| set.null_touches_all)
+    }
+
+    /// Whether the operator's input is linear in what has changed, so that its change can be folded.
+    #[must_use]
+    pub fn has_linear_input(&self, changed: &Inputs<'_>) -> bool {
+        let is_changed = |leaf: &usize| {
+            [Reading::Came, Reading::Went]
+                .into_iter()
+                .any(|reading| changed.temporary(self.leaves[*leaf], reading).is_some())
+        };
+        !self.linearity.breakers.iter().any(is_changed)
+    }
+
+    /// The terms of the change, where the operator is linear in what has changed.
+    #[must_use]
+    pub fn linear_change(&self, changed: &Inputs<'_>) -> Option<Vec<Term>> {
+        (self.linearity.row_wise && self.has_linear_input(changed))
+            .then(|| linear::change(&self.node, &self.leaves, changed))
+    }
+
+    /// The terms of the change of what the first rows of an order are taken from.
+    #[must_use]
+    pub fn input_change(&self, top: &Top, changed: &Inputs<'_>) -> Vec<Term> {
+        linear::change(&top.input, &self.leaves, changed)
     }
 
     /// The terms of the change of a set's keys: one row per changed row. Without keys, one constant column.

@@ -5,4 +5,5 @@ pub mod fold;
 pub mod keyed;
 pub mod linear;
 pub(crate) mod set_operation;
+pub mod top;
 pub(crate) mod window;

@@ -176,6 +176,21 @@ fn rows_in_the_catalog_are_counted_for_each_table() {
 }
 
 #[test]
+fn an_asof_join_does_not_depend_on_how_many_rows_it_joins() {
+    let (_place, _lake, session) = start(Kind::Sqlite);
+    session.execute("CREATE TABLE f AS SELECT 1 AS k, NULL::INTEGER AS x FROM range(100)").unwrap();
+    session.execute("CREATE TABLE d AS SELECT 1 AS k, 3 AS w").unwrap();
+    let joined =
+        |rows: u32| format!("SELECT count(*) FROM (FROM f LIMIT {rows}) t ASOF JOIN d ON t.k = d.k AND t.x >= d.w");
+    assert_eq!(rows(&session, &joined(1)), ["1"]);
+    assert_eq!(rows(&session, &joined(100)), ["100"]);
+    // As DuckDB would do it by itself. If this fails, the engine was mended and sessions need not set it.
+    session.execute("SET GLOBAL asof_loop_join_threshold = 64").unwrap();
+    assert_eq!(rows(&session, &joined(1)), ["0"]);
+    assert_eq!(rows(&session, &joined(100)), ["100"]);
+}
+
+#[test]
 fn maintenance_after_a_window_changes_its_rule() {
     let (_place, _lake, session) = start(Kind::Sqlite);
     session.execute(FILL).unwrap();

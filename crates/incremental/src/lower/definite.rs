@@ -1,0 +1,116 @@
+//! Making a part of a query give the same value at every evaluation over the same rows.
+//!
+//! What stands below other operators is computed as it was and as it is, and the difference is taken for its change. So
+//! what depends on the order in which rows are read gets an order: sums of floating-point numbers, `any_value()`, ties
+//! of `row_number()`. Every such value is one that the query as it was written could have given.
+
+use error::Result;
+use serde_json::{Value, json};
+use sql::tree;
+
+use super::{Lowering, distinct_on_targets};
+use crate::rules::aggregate::Calls;
+use crate::rules::keyed::input_query;
+
+/// Window functions whose value depends on how rows are ordered that are equal by ORDER BY, and on nothing else of the
+/// frame.
+const BY_POSITION: [&str; 5] =
+    ["WINDOW_ROW_NUMBER", "WINDOW_NTILE", "WINDOW_LAG", "WINDOW_LEAD", "WINDOW_FIRST_VALUE"];
+
+impl Lowering<'_> {
+    /// Orders what depends on an order in the clauses of a SELECT.
+    pub(super) fn make_definite(&mut self, node: &mut Value) -> Result<()> {
+        if !tree::is(node, "SELECT_NODE") {
+            return Ok(());
+        }
+        let mut calls = Calls::of(node, self.known.parser);
+        if !calls.arguments.is_empty()
+            && let Some(types) = self.describe(&input_query(node, calls.arguments.clone()))?
+        {
+            calls.types = types.into_iter().map(|(_, data_type)| data_type).collect();
+        }
+        let parser = self.known.parser;
+        let mut changed = false;
+        for clause in ["select_list", "having"] {
+            order_calls(&mut node[clause], &mut |call| {
+                let aggregate =
+                    parser.function(tree::text(call, "function_name")).is_some_and(|known| known.aggregate);
+                let inexact = aggregate && !calls.is_exact(call);
+                changed |= inexact;
+                inexact
+            });
+        }
+        let distinct_on = !distinct_on_targets(node).is_empty();
+        let mut columns = Vec::new();
+        if distinct_on || contains_window(&node["select_list"]) || contains_window(&node["qualify"]) {
+            columns = self.columns_of(&node["from_table"])?;
+        }
+        for clause in ["select_list", "qualify"] {
+            tree::visit_mut(&mut node[clause], &mut |child| {
+                if tree::is(child, "WINDOW") && depends_on_position(child) {
+                    changed = true;
+                    append(child, "orders", &columns);
+                }
+            });
+        }
+        let limited = super::limit::is_limited(node);
+        if distinct_on || limited {
+            if limited && !distinct_on {
+                columns =
+                    tree::list(node, "select_list").iter().filter(|item| !tree::is(item, "STAR")).cloned().collect();
+            }
+            changed = true;
+            let modifiers = node["modifiers"].as_array_mut().map(std::mem::take).unwrap_or_default();
+            let (mut orders, others): (Vec<Value>, Vec<Value>) =
+                modifiers.into_iter().partition(|modifier| tree::text(modifier, "type") == "ORDER_MODIFIER");
+            let mut order = orders.pop().unwrap_or_else(|| json!({ "type": "ORDER_MODIFIER", "orders": [] }));
+            append(&mut order, "orders", &columns);
+            // DISTINCT before ORDER BY before LIMIT, as the parser puts them.
+            let (limits, mut all): (Vec<Value>, Vec<Value>) =
+                others.into_iter().partition(|modifier| tree::text(modifier, "type").starts_with("LIMIT"));
+            all.push(order);
+            all.extend(limits);
+            node["modifiers"] = Value::from(all);
+        }
+        self.canonical |= changed;
+        Ok(())
+    }
+}
+
+fn contains_window(node: &Value) -> bool {
+    !crate::expression::windows(node).is_empty()
+}
+
+fn depends_on_position(window: &Value) -> bool {
+    let by_rows = ["start", "end"].iter().any(|bound| tree::text(window, bound).ends_with("_ROWS"));
+    BY_POSITION.contains(&tree::text(window, "type")) || by_rows
+}
+
+/// Appends expressions to a list of orders.
+fn append(node: &mut Value, list: &str, expressions: &[Value]) {
+    let orders = expressions.iter().map(|expression| {
+        let mut expression = expression.clone();
+        expression["alias"] = Value::from("");
+        json!({ "type": "ASCENDING", "null_order": "NULLS LAST", "expression": expression })
+    });
+    if let Some(known) = node[list].as_array_mut() {
+        known.extend(orders);
+    }
+}
+
+/// Orders the input of the calls that `wanted` says by their arguments, after what is written.
+fn order_calls(node: &mut Value, wanted: &mut dyn FnMut(&Value) -> bool) {
+    if tree::is(node, "SUBQUERY") || tree::is(node, "WINDOW") {
+        return;
+    }
+    if tree::is(node, "FUNCTION") && wanted(node) {
+        let arguments: Vec<Value> = tree::list(node, "children").to_vec();
+        append(&mut node["order_bys"], "orders", &arguments);
+        return;
+    }
+    match node {
+        Value::Array(children) => children.iter_mut().for_each(|child| order_calls(child, wanted)),
+        Value::Object(fields) => fields.values_mut().for_each(|child| order_calls(child, wanted)),
+        _ => {}
+    }
+}
