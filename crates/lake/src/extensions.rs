@@ -61,7 +61,7 @@ impl fmt::Display for RequiredFor {
     }
 }
 
-const KNOWN: [Extension; 6] = [
+const KNOWN: [Extension; 7] = [
     Extension { name: "ducklake", purpose: "the lake format", required_for: RequiredFor::EveryLake },
     Extension {
         name: "sqlite_scanner",
@@ -76,6 +76,7 @@ const KNOWN: [Extension; 6] = [
     Extension { name: "httpfs", purpose: "reads and writes S3 and HTTP", required_for: RequiredFor::RemoteFiles },
     Extension { name: "icu", purpose: "time zones and collations", required_for: RequiredFor::TimeZones },
     Extension { name: "tpch", purpose: "generates TPC-H data", required_for: RequiredFor::Tests },
+    Extension { name: "tpcds", purpose: "generates TPC-DS data", required_for: RequiredFor::Tests },
 ];
 
 /// The extensions that this product uses, the most important first.
