@@ -6,4 +6,5 @@ mod random_changes;
 mod regressions;
 mod slice;
 mod together;
+mod tpc;
 mod traps;
