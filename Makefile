@@ -9,7 +9,7 @@ features = $(if $(BUNDLED),--features bundled)
 program = --package dynamic-tables $(features)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup build release test lint fmt demo
+.PHONY: help setup build release test tpc lint fmt demo
 
 help: ## Show what there is
 	@sed -n 's/^\([a-z]*\):.*## /\1|/p' $(MAKEFILE_LIST) | while IFS='|' read -r name text; do printf '  make %-9s %s\n' "$$name" "$$text"; done
@@ -31,6 +31,12 @@ test: ## Run all tests, with cargo-nextest if it is there
 	@$(environment) && if cargo nextest --version >/dev/null 2>&1; \
 	then cargo test --doc --workspace --quiet $(features) && cargo nextest run --workspace --no-fail-fast $(features); \
 	else cargo test --workspace $(features); fi
+
+# The same tests as in `make test`, but larger and longer, one after the other, with their tables of figures.
+tpc: ## Run the queries of TPC-H and TPC-DS under changes: SCALE, ROUNDS, SEED
+	@QUIET=1 scripts/setup library extensions
+	@$(environment) && SCALE="$${SCALE:-0.1}" ROUNDS="$${ROUNDS:-8}" cargo test --package dynamic-tables-refresh --test it $(features) -- \
+	--nocapture --test-threads 1 tpc::
 
 lint: ## Check formatting, clippy's opinion and the dependencies
 	@QUIET=1 scripts/setup library

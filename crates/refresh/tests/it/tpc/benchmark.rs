@@ -1,7 +1,13 @@
 //! The two benchmarks: their data, made at a scale and copied to a lake, and the texts of their queries, which DuckDB's
 //! own extensions bring along.
 
+use rand::SeedableRng;
+use rand::rngs::StdRng;
+use serde_json::Value;
 use testkit::lake::ThrowAway;
+
+use super::bait::lay;
+use super::oracle::tree_of;
 
 /// One of the two benchmarks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -16,6 +22,8 @@ pub(super) struct Query {
     pub name: String,
     /// Without a semicolon.
     pub text: String,
+    /// Its parse tree.
+    pub tree: Value,
 }
 
 /// A table of a benchmark.
@@ -34,36 +42,53 @@ impl Benchmark {
         }
     }
 
-    /// Fills a lake with the tables of this benchmark.
-    pub fn load(self, lake: &ThrowAway, scale: f64) -> Vec<Table> {
+    /// Fills a lake with the tables of this benchmark, and with a few rows for each of those of its queries whose number
+    /// is wanted.
+    pub fn load(
+        self,
+        lake: &ThrowAway,
+        scale: f64,
+        seed: u64,
+        wanted: impl Fn(usize) -> bool,
+    ) -> (Vec<Table>, Vec<Query>) {
         let (others, generator) = (&lake.others, if self == Self::TpcH { "dbgen" } else { "dsdgen" });
         others.execute(&format!("LOAD {}", self.extension())).unwrap();
         others.execute("ATTACH ':memory:' AS made").unwrap();
         others.execute("USE made").unwrap();
         others.execute(&format!("CALL {generator}(sf => {scale})")).unwrap();
-        others.execute("USE lake.main").unwrap();
         let names = others
             .query("SELECT table_name FROM duckdb_tables() WHERE database_name = 'made' ORDER BY table_name")
             .unwrap();
         let tables = names.rows.into_iter().map(|mut row| {
             let name = row.remove(0).unwrap();
-            others.execute(&format!("CREATE TABLE lake.{name} AS FROM made.{name}")).unwrap();
-            let columns = others.describe(&format!("FROM lake.{name}")).unwrap();
+            let columns = others.describe(&format!("FROM {name}")).unwrap();
             Table { name, columns }
         });
-        let tables = tables.collect();
+        let tables: Vec<Table> = tables.collect();
+        let queries = self.queries(lake, wanted);
+        let mut random = StdRng::seed_from_u64(seed);
+        for query in &queries {
+            lay(lake, &tables, &query.tree, &mut random);
+        }
+        for Table { name, .. } in &tables {
+            others.execute(&format!("CREATE TABLE lake.{name} AS FROM {name}")).unwrap();
+        }
+        others.execute("USE lake.main").unwrap();
         others.execute("DETACH made").unwrap();
-        tables
+        (tables, queries)
     }
 
     /// The queries, as the extension writes them but for the semicolon at the end.
-    pub fn queries(self, lake: &ThrowAway) -> Vec<Query> {
+    fn queries(self, lake: &ThrowAway, wanted: impl Fn(usize) -> bool) -> Vec<Query> {
         let sql = format!("SELECT query_nr, query FROM {}_queries() ORDER BY query_nr", self.extension());
         let rows = lake.others.query(&sql).unwrap().rows;
-        let queries = rows.into_iter().map(|row| {
+        let queries = rows.into_iter().filter_map(|row| {
             let [Some(number), Some(text)] = row.as_slice() else { panic!("{row:?}") };
+            if !wanted(number.parse().unwrap()) {
+                return None;
+            }
             let text = named_apart(lake, text.trim().trim_end_matches(';').trim_end());
-            Query { name: format!("q{number:0>2}"), text }
+            Some(Query { name: format!("q{number:0>2}"), tree: tree_of(lake, &text), text })
         });
         queries.collect()
     }

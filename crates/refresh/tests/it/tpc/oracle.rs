@@ -39,11 +39,8 @@ impl Oracle {
     pub fn new(lake: &ThrowAway, query: &Query) -> Self {
         let columns = lake.others.describe(&query.text).unwrap();
         let floats = columns.iter().map(|(_, data_type)| matches!(data_type.as_str(), "DOUBLE" | "FLOAT")).collect();
-        let literal = query.text.replace('\'', "''");
-        let tree = one(lake, &format!("SELECT json_serialize_sql('{literal}')"));
-        let mut tree: Value = serde_json::from_str(&tree).unwrap();
-        let mut oracle =
-            Self { name: query.name.clone(), exact: query.text.clone(), unlimited: None, floats };
+        let mut tree = query.tree.clone();
+        let mut oracle = Self { name: query.name.clone(), exact: query.text.clone(), unlimited: None, floats };
         let modifiers = tree["statements"][0]["node"]["modifiers"].as_array_mut().unwrap();
         let of_kind = |modifiers: &[Value], kind: &str| modifiers.iter().position(|m| m["type"] == kind);
         let Some(limit) = of_kind(modifiers, "LIMIT_MODIFIER") else { return oracle };
@@ -51,10 +48,10 @@ impl Oracle {
             let orders = modifiers[order]["orders"].as_array_mut().unwrap();
             orders.extend((1..=columns.len()).map(by_position));
         }
-        oracle.exact = text_of(lake, &tree);
+        oracle.exact = text_of(lake, &tree).unwrap();
         let modifiers = tree["statements"][0]["node"]["modifiers"].as_array_mut().unwrap();
         modifiers.remove(limit);
-        oracle.unlimited = Some(text_of(lake, &tree));
+        oracle.unlimited = Some(text_of(lake, &tree).unwrap());
         oracle
     }
 
@@ -150,9 +147,17 @@ fn by_position(number: usize) -> Value {
     })
 }
 
-fn text_of(lake: &ThrowAway, tree: &Value) -> String {
+/// The tree of a query.
+pub(super) fn tree_of(lake: &ThrowAway, text: &str) -> Value {
+    let literal = text.replace('\'', "''");
+    serde_json::from_str(&one(lake, &format!("SELECT json_serialize_sql('{literal}')"))).unwrap()
+}
+
+/// The text of a tree, if it is a query.
+pub(super) fn text_of(lake: &ThrowAway, tree: &Value) -> error::Result<String> {
     let literal = tree.to_string().replace('\'', "''");
-    one(lake, &format!("SELECT json_deserialize_sql('{literal}')"))
+    let mut rows = lake.others.query(&format!("SELECT json_deserialize_sql('{literal}')"))?.rows;
+    Ok(rows.remove(0).remove(0).unwrap_or_default())
 }
 
 fn one(lake: &ThrowAway, sql: &str) -> String {

@@ -8,7 +8,8 @@ use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
 use testkit::lake::ThrowAway;
 
-use super::benchmark::Table;
+use super::bait::lay;
+use super::benchmark::{Query, Table};
 
 /// The ends of key columns with the table that they refer to; the longest end that fits is meant.
 const KEYS: &[(&str, &str)] = &[
@@ -54,7 +55,7 @@ fn refers_to(column: &str) -> Option<&'static str> {
 
 impl Table {
     /// The column that identifies a row; none in tables of sales, returns and stocks.
-    fn key(&self) -> Option<&str> {
+    pub fn key(&self) -> Option<&str> {
         let (first, _) = &self.columns[0];
         let own = refers_to(first).map_or(!self.is_fact(), |table| table == self.name);
         own.then_some(first.as_str())
@@ -112,6 +113,17 @@ impl<'a> Stream<'a> {
         done
     }
 
+    /// Rows that some of the queries are after, in one transaction for each.
+    pub fn serve(&mut self, queries: &[&Query]) -> Vec<String> {
+        let mut done = Vec::new();
+        for query in queries {
+            self.lake.others.execute("BEGIN").unwrap();
+            done.extend(lay(self.lake, self.tables, &query.tree, &mut self.random));
+            self.lake.others.execute("COMMIT").unwrap();
+        }
+        done
+    }
+
     /// About `wanted` of the table's rows, as a condition.
     fn some(&mut self, rows: u64, wanted: u64) -> String {
         let salt = self.random.random_range(0..1_000_000_u64);
@@ -136,7 +148,9 @@ impl<'a> Stream<'a> {
         let mut replaced = Vec::new();
         if let Some(key) = table.key() {
             let name = &table.name;
-            replaced.push(format!("((SELECT max({key}) FROM lake.{name}) + row_number() OVER (ORDER BY rowid)) AS {key}"));
+            replaced.push(format!(
+                "((SELECT max({key}) FROM lake.{name}) + row_number() OVER (ORDER BY rowid)) AS {key}"
+            ));
         }
         let references = table.references();
         if !references.is_empty() {
