@@ -1,0 +1,103 @@
+//! What a query gives, by DuckDB alone: the query's own text over plain copies of the tables, in memory, without a
+//! lake, time travel or any rule of ours.
+
+use error::Result;
+use lake::Rows;
+use testkit::lake::ThrowAway;
+
+/// Evaluates queries over copies of the tables of a lake.
+pub struct Oracle<'a> {
+    lake: &'a ThrowAway,
+    copied: bool,
+    tables: Vec<String>,
+    dynamic: Vec<String>,
+    /// Dynamic tables that are read by others: to the oracle they are their queries.
+    upstream: Vec<(String, String)>,
+}
+
+const LAKE: &str = "USE lake.main";
+const MEMORY: &str = "USE memory.main";
+
+impl<'a> Oracle<'a> {
+    /// An oracle for a lake.
+    pub const fn new(lake: &'a ThrowAway) -> Self {
+        Self { lake, copied: false, tables: Vec::new(), dynamic: Vec::new(), upstream: Vec::new() }
+    }
+
+    /// The tables have changed.
+    pub const fn forget(&mut self) {
+        self.copied = false;
+    }
+
+    /// A view that the lake has.
+    pub fn view(&mut self, statement: &str) -> Result<()> {
+        self.copy()?;
+        self.in_memory(|session| session.execute(statement).map(drop))
+    }
+
+    /// The name of a dynamic table, which is nothing to copy.
+    pub fn dynamic(&mut self, name: &str) {
+        self.dynamic.push(name.to_owned());
+    }
+
+    /// A dynamic table that others may read.
+    pub fn upstream(&mut self, name: &str, query: &str) {
+        self.upstream.push((name.to_owned(), query.to_owned()));
+        self.copied = false;
+    }
+
+    /// The rows that a query must give.
+    pub fn rows(&mut self, query: &str) -> Result<Rows> {
+        self.copy()?;
+        self.in_memory(|session| session.query(query))
+    }
+
+    /// Whether a query binds.
+    pub fn describe(&mut self, query: &str) -> Result<()> {
+        self.copy()?;
+        self.in_memory(|session| session.describe(query).map(drop))
+    }
+
+    /// Puts the rows of the copies into another order, which must make no difference to a query with one answer.
+    pub fn shuffle(&mut self, salt: usize) -> Result<()> {
+        self.copy()?;
+        self.copied = false;
+        for table in &self.tables {
+            self.lake.others.execute(&format!(
+                "CREATE OR REPLACE TABLE memory.main.{table} AS FROM lake.main.{table} ORDER BY hash({salt}, {table})"
+            ))?;
+        }
+        self.copied = true;
+        Ok(())
+    }
+
+    fn copy(&mut self) -> Result<()> {
+        if self.copied {
+            return Ok(());
+        }
+        let session = &self.lake.others;
+        let names = session.query(
+            "SELECT table_name FROM duckdb_tables() WHERE database_name = 'lake' AND schema_name = 'main' ORDER BY ALL",
+        )?;
+        self.tables = names.rows.into_iter().filter_map(|row| row.into_iter().next().flatten()).collect();
+        self.tables.retain(|name| !self.dynamic.contains(name));
+        for table in &self.tables {
+            session.execute(&format!("CREATE OR REPLACE TABLE memory.main.{table} AS FROM lake.main.{table}"))?;
+        }
+        self.copied = true;
+        self.in_memory(|session| {
+            for (name, query) in &self.upstream {
+                // One that no longer binds is missed by its readers, as it should be.
+                drop(session.execute(&format!("CREATE OR REPLACE VIEW {name} AS {query}")));
+            }
+            Ok(())
+        })
+    }
+
+    fn in_memory<T>(&self, run: impl FnOnce(&lake::Session) -> Result<T>) -> Result<T> {
+        self.lake.others.execute(MEMORY)?;
+        let result = run(&self.lake.others);
+        self.lake.others.execute(LAKE)?;
+        result
+    }
+}
