@@ -9,7 +9,7 @@ features = $(if $(BUNDLED),--features bundled)
 program = --package dynamic-tables $(features)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup build release test tpc lint fmt demo
+.PHONY: help setup build release test tpc fuzz lint fmt demo
 
 help: ## Show what there is
 	@sed -n 's/^\([a-z]*\):.*## /\1|/p' $(MAKEFILE_LIST) | while IFS='|' read -r name text; do printf '  make %-9s %s\n' "$$name" "$$text"; done
@@ -46,6 +46,17 @@ lint: ## Check formatting, clippy's opinion and the dependencies
 
 fmt: ## Format all code
 	@cargo fmt --all
+
+SEED ?= 1
+CASES ?= 500
+
+# CASE=n runs one case alone, SECONDS=n stops after so long, KEEP=folder says where failing cases go.
+fuzz: ## Compare random dynamic tables with their queries: SEED=1 CASES=500
+	@QUIET=1 scripts/setup library
+	@$(environment) && cargo build --package dynamic-tables-fuzz $(features)
+	@QUIET=1 scripts/setup extensions
+	@$(environment) && "$$CARGO_TARGET_DIR/debug/fuzz" --seed $(SEED) --cases $(CASES) $(if $(CASE),--case $(CASE)) \
+		$(if $(SECONDS),--seconds $(SECONDS)) $(if $(KEEP),--keep $(KEEP))
 
 demo: ## Watch it work on a year of real flights
 	@QUIET=1 scripts/setup library

@@ -22,7 +22,7 @@ impl<'a> Changes<'a> {
     /// What happens between two refreshes.
     pub fn step(&mut self) -> Vec<String> {
         let mut statements = Vec::new();
-        for _ in 0..self.draw.between(1, 4) {
+        for _ in 0..self.draw.between(1, 6) {
             let number = self.draw.below(self.schema.tables.len());
             let table = self.schema.tables[number].clone();
             match self.draw.weighted(&[34, 16, 16, 14, 3, 8, 4, 2, 1, 9, 3, 2, 4, 2, 2]) {
@@ -103,11 +103,8 @@ impl<'a> Changes<'a> {
     }
 
     fn update(&mut self, table: &Table, key: bool) -> String {
-        let (name, kind, _) = if key {
-            self.draw.pick(&table.columns[1..3]).clone()
-        } else {
-            self.draw.pick(&table.columns).clone()
-        };
+        let (name, kind, _) =
+            if key { self.draw.pick(&table.columns[1..3]).clone() } else { self.draw.pick(&table.columns).clone() };
         let value = match kind {
             Kind::Int if self.draw.chance(40) => format!("({name} + 1) % 9"),
             _ => self.schema.value(&name, kind, self.draw),

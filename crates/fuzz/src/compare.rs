@@ -50,13 +50,7 @@ pub fn difference(expected: &Rows, found: &Rows) -> Option<String> {
         return None;
     }
     let shown = |rows: &[String]| rows.iter().take(5).map(|row| format!("({row})")).collect::<Vec<_>>().join(", ");
-    Some(format!(
-        "{} missing: {}; {} surplus: {}",
-        missing.len(),
-        shown(&missing),
-        surplus.len(),
-        shown(&surplus)
-    ))
+    Some(format!("{} missing: {}; {} surplus: {}", missing.len(), shown(&missing), surplus.len(), shown(&surplus)))
 }
 
 #[derive(Clone, Debug, PartialEq)]

@@ -3,10 +3,13 @@
 use std::io::Write;
 use std::path::PathBuf;
 use std::process::ExitCode;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use clap::Parser;
-use fuzz::round::{CASES_PER_ROUND, Round};
+use error::{Code, Error, Result};
+use fuzz::round::{CASES_PER_ROUND, Case, Round};
 use fuzz::run::run;
 use fuzz::shrink::{file, shrink};
 use fuzz::tally::Tally;
@@ -27,12 +30,18 @@ struct Arguments {
     /// Stop after so many seconds, with the round that is running then.
     #[arg(long)]
     seconds: Option<u64>,
+    /// Run so many rounds at the same time.
+    #[arg(long, default_value_t = 2)]
+    jobs: usize,
     /// Spend so many seconds on making a failing case smaller.
     #[arg(long, default_value_t = 90)]
     shrink_seconds: u64,
     /// Keep failing cases there.
     #[arg(long, default_value = "crates/fuzz/cases")]
     keep: PathBuf,
+    /// Say which queries cannot be evaluated.
+    #[arg(long)]
+    verbose: bool,
     /// Only print the script of the case.
     #[arg(long, requires = "case")]
     show: bool,
@@ -49,50 +58,106 @@ fn main() -> ExitCode {
     }
 }
 
-/// Every other round on an SQLite catalog, the product's default.
+/// Some rounds on an SQLite catalog, the product's default.
 const fn catalog(round: u64) -> CatalogKind {
     if round % 8 == 7 { CatalogKind::Sqlite } else { CatalogKind::DuckDb }
 }
 
-fn fuzz(arguments: &Arguments) -> Result<u64, Box<dyn std::error::Error>> {
+fn fuzz(arguments: &Arguments) -> Result<u64> {
     let start = Instant::now();
-    let mut out = std::io::stdout();
-    let mut tally = Tally::default();
-    let mut number = arguments.case.map_or(0, |case| case / CASES_PER_ROUND);
-    loop {
-        let round = Round::random(arguments.seed, number);
-        let script = round.script(arguments.case);
-        if arguments.show {
-            write!(out, "{script}")?;
-            return Ok(0);
-        }
-        let verdicts = run(&script, catalog(number))?;
-        for case in &round.cases {
-            let done = tally.cases >= arguments.cases;
-            let Some(verdict) = verdicts.get(&case.name).filter(|_| !done) else { continue };
-            if arguments.case.is_some_and(|wanted| wanted != case.number) {
-                continue;
+    if let (true, Some(case)) = (arguments.show, arguments.case) {
+        say(&Round::random(arguments.seed, case / CASES_PER_ROUND).script(arguments.case).to_string());
+        return Ok(0);
+    }
+    let run = Run {
+        arguments,
+        tally: Mutex::new(Tally::default()),
+        next: AtomicU64::new(arguments.case.map_or(0, |case| case / CASES_PER_ROUND)),
+        until: arguments.seconds.map(|limit| start + Duration::from_secs(limit)),
+    };
+    let jobs = if arguments.case.is_some() { 1 } else { arguments.jobs.max(1) };
+    std::thread::scope(|scope| {
+        let threads: Vec<_> = (0..jobs).map(|_| scope.spawn(|| run.rounds())).collect();
+        threads
+            .into_iter()
+            .try_for_each(|thread| thread.join().map_err(|_| Error::new(Code::Internal, "a round panicked"))?)
+    })?;
+    let tally = run.tally.into_inner().unwrap_or_else(PoisonError::into_inner);
+    say(&format!("{tally}\n{:.0} seconds\n", start.elapsed().as_secs_f64()));
+    say(&format!("{} cases, {} mismatches\n", tally.cases, tally.mismatches));
+    Ok(tally.mismatches)
+}
+
+/// What the threads of a run share.
+struct Run<'a> {
+    arguments: &'a Arguments,
+    tally: Mutex<Tally>,
+    next: AtomicU64,
+    until: Option<Instant>,
+}
+
+impl Run<'_> {
+    fn tally(&self) -> MutexGuard<'_, Tally> {
+        self.tally.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Takes one round after the other until there are enough cases.
+    fn rounds(&self) -> Result<()> {
+        loop {
+            let late = self.until.is_some_and(|until| Instant::now() >= until);
+            if late || self.tally().cases >= self.arguments.cases {
+                return Ok(());
             }
-            tally.count(case, verdict);
-            let Some(wrong) = &verdict.wrong else { continue };
-            writeln!(out, "case {} of seed {} ({}): {wrong}\n  {}", case.number, arguments.seed, case.name, case.query.sql)?;
-            if arguments.shrink_seconds > 0 {
-                let time = Duration::from_secs(arguments.shrink_seconds);
-                let shrunk = shrink(&round, case, catalog(number), wrong, time);
-                std::fs::create_dir_all(&arguments.keep)?;
-                let path = arguments.keep.join(format!("seed{}_case{}.sql", arguments.seed, case.number));
-                std::fs::write(&path, file(&shrunk, arguments.seed, case))?;
-                writeln!(out, "  kept as {}", path.display())?;
+            self.round(self.next.fetch_add(1, Ordering::Relaxed))?;
+            if self.arguments.case.is_some() {
+                return Ok(());
             }
-        }
-        number += 1;
-        let late = arguments.seconds.is_some_and(|limit| start.elapsed() >= Duration::from_secs(limit));
-        if arguments.case.is_some() || tally.cases >= arguments.cases || late {
-            break;
         }
     }
-    let seconds = start.elapsed().as_secs_f64();
-    writeln!(out, "{tally}\n{seconds:.0} seconds")?;
-    writeln!(out, "{} cases, {} mismatches", tally.cases, tally.mismatches)?;
-    Ok(tally.mismatches)
+
+    fn round(&self, number: u64) -> Result<()> {
+        let round = Round::random(self.arguments.seed, number);
+        let verdicts = run(&round.script(self.arguments.case), catalog(number))
+            .map_err(|error| error.with_context("round", number.to_string()))?;
+        for case in &round.cases {
+            if self.arguments.case.is_some_and(|wanted| wanted != case.number) {
+                continue;
+            }
+            let Some(verdict) = verdicts.get(&case.name) else { continue };
+            {
+                let mut tally = self.tally();
+                if tally.cases >= self.arguments.cases {
+                    return Ok(());
+                }
+                tally.count(case, verdict);
+            }
+            if let Some(cause) = verdict.invalid.as_ref().filter(|_| self.arguments.verbose) {
+                say(&format!("case {} says nothing: {cause}\n  {}\n", case.number, case.query.sql));
+            }
+            if let Some(wrong) = &verdict.wrong {
+                self.keep(&round, number, case, wrong)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn keep(&self, round: &Round, number: u64, case: &Case, wrong: &str) -> Result<()> {
+        let Arguments { seed, shrink_seconds, keep, .. } = self.arguments;
+        say(&format!("case {} of seed {seed} ({}): {wrong}\n  {}\n", case.number, case.name, case.query.sql));
+        if *shrink_seconds == 0 {
+            return Ok(());
+        }
+        let shrunk = shrink(round, case, catalog(number), wrong, Duration::from_secs(*shrink_seconds));
+        let path = keep.join(format!("seed{seed}_case{}.sql", case.number));
+        let written = std::fs::create_dir_all(keep).and_then(|()| std::fs::write(&path, file(&shrunk, *seed, case)));
+        written.map_err(|cause| Error::new(Code::Resource, format!("cannot write {}: {cause}", path.display())))?;
+        say(&format!("  kept as {}\n", path.display()));
+        Ok(())
+    }
+}
+
+/// Output that may go nowhere: a closed pipe is no failure of a case.
+fn say(text: &str) {
+    let mut out = std::io::stdout().lock();
+    drop(out.write_all(text.as_bytes()).and_then(|()| out.flush()));
 }

@@ -108,7 +108,7 @@ impl Round {
         }));
         steps.extend(self.steps.iter().cloned());
         let mut script = Script { steps };
-        script.keep_tables(&kept.iter().map(|case| case.name.clone()).collect::<Vec<_>>());
+        script.forget_missing();
         script
     }
 }

@@ -110,7 +110,9 @@ impl Schema {
             Kind::Int if column == "id" => draw.below(60).to_string(),
             Kind::Int if column == "k" => draw.below(7).to_string(),
             Kind::Int => (i64::try_from(draw.below(26)).unwrap_or_default() - 5).to_string(),
-            Kind::Dec => (*draw.pick(&["0", "1.50", "-2.25", "10.01", "10.01", "99.99", "123456789012.34"])).to_owned(),
+            Kind::Dec => {
+                (*draw.pick(&["0", "1.50", "-2.25", "10.01", "10.01", "99.99", "123456789012.34"])).to_owned()
+            }
             Kind::Str => (*draw.pick(&["'a'", "'b'", "''", "'a b'", "'B'", "'7'", "'ä%'", "'it''s'"])).to_owned(),
             Kind::Float if self.negative_zero => {
                 (*draw.pick(&["0", "0.25", "-0.0", "1.5", "'nan'", "-3", "1.5"])).to_owned()

@@ -11,6 +11,7 @@
 
 use std::fmt;
 
+use crate::round::mentions;
 use error::{Code, Error, Result};
 use sql::properties::RefreshMode;
 use sql::statement::{AlterAction, Statement, parse_statements};
@@ -118,22 +119,27 @@ pub const fn mode_word(mode: RefreshMode) -> &'static str {
 }
 
 impl Script {
-    /// Leaves out all dynamic tables but these, and what is done to the others.
-    pub fn keep_tables(&mut self, names: &[String]) {
-        let gone: Vec<String> = self.tables().into_iter().filter(|name| !names.contains(name)).collect();
-        let mut steps: Vec<Step> = Vec::new();
+    /// Leaves out what is done to dynamic tables that are not there.
+    pub fn forget_missing(&mut self) {
+        let there = self.tables();
+        let mut gone: Vec<String> = Vec::new();
         for step in &self.steps {
+            if let Step::Refresh(names) = step {
+                gone.extend(names.iter().filter(|name| !there.contains(name)).cloned());
+            }
+        }
+        let mut steps: Vec<Step> = Vec::new();
+        for step in self.steps.drain(..) {
             match step {
-                Step::Create { name, .. } | Step::Explain(name) if gone.contains(name) => {}
-                Step::Sql(text) if gone.iter().any(|name| crate::round::mentions(text, name)) => {}
-                Step::Refresh(refreshed) => {
-                    let refreshed: Vec<String> =
-                        refreshed.iter().filter(|name| !gone.contains(name)).cloned().collect();
-                    if !refreshed.is_empty() {
-                        steps.push(Step::Refresh(refreshed));
+                Step::Explain(name) if !there.contains(&name) => {}
+                Step::Sql(text) if gone.iter().any(|name| mentions(&text, name)) => {}
+                Step::Refresh(mut names) => {
+                    names.retain(|name| there.contains(name));
+                    if !names.is_empty() {
+                        steps.push(Step::Refresh(names));
                     }
                 }
-                step => steps.push(step.clone()),
+                step => steps.push(step),
             }
         }
         self.steps = steps;

@@ -89,6 +89,7 @@ impl Search<'_> {
                 }
                 let mut script = self.best.script.clone();
                 script.steps.drain(at..end);
+                script.forget_missing();
                 self.holds(&script);
                 if Instant::now() > self.until {
                     return;

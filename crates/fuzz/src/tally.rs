@@ -33,7 +33,8 @@ impl Tally {
     pub fn count(&mut self, case: &Case, verdict: &Verdict) {
         if let Some(cause) = &verdict.invalid {
             self.invalid += 1;
-            *self.causes.entry(cause.lines().next().unwrap_or_default().chars().take(110).collect()).or_default() += 1;
+            *self.causes.entry(cause.lines().next().unwrap_or_default().chars().take(110).collect()).or_default() +=
+                1;
             return;
         }
         if verdict.unstable {
@@ -65,7 +66,9 @@ impl fmt::Display for Tally {
         for (operator, (cases, refused)) in &self.operators {
             writeln!(f, "{operator:32}  {cases:5}  {refused:5}")?;
         }
-        for (title, counts) in [("why INCREMENTAL was refused:", &self.reasons), ("why nothing could be said:", &self.causes)] {
+        for (title, counts) in
+            [("why INCREMENTAL was refused:", &self.reasons), ("why nothing could be said:", &self.causes)]
+        {
             let mut sorted: Vec<(&String, &u64)> = counts.iter().collect();
             sorted.sort_by_key(|(_, count)| std::cmp::Reverse(**count));
             if !sorted.is_empty() {

@@ -157,7 +157,9 @@ impl Grammar<'_> {
         let function = match kind {
             Kind::Int => *self.draw.pick(&["max", "min", "count"]),
             Kind::Bool => "bool_or",
-            Kind::Float | Kind::Dec | Kind::Str | Kind::Date | Kind::Ts | Kind::Tz => *self.draw.pick(&["max", "min"]),
+            Kind::Float | Kind::Dec | Kind::Str | Kind::Date | Kind::Ts | Kind::Tz => {
+                *self.draw.pick(&["max", "min"])
+            }
             _ => return None,
         };
         let column = if function == "count" {
@@ -195,7 +197,8 @@ impl Grammar<'_> {
         if self.draw.chance(40) {
             conditions.push(self.simple_predicate(&scope, 0));
         }
-        let filter = if conditions.is_empty() { String::new() } else { format!(" WHERE {}", conditions.join(" AND ")) };
+        let filter =
+            if conditions.is_empty() { String::new() } else { format!(" WHERE {}", conditions.join(" AND ")) };
         (format!("FROM {} AS {alias}{filter}", relation.name), scope)
     }
 }

@@ -18,6 +18,14 @@ impl Grammar<'_> {
             }
             from = self.join(from);
         }
+        // A comma binds more loosely than JOIN, so it comes last.
+        if self.budget > 0 && self.draw.chance(6) {
+            self.spend();
+            self.note("comma join");
+            let right = self.operand();
+            from.sql = format!("{}, {}", from.sql, right.sql);
+            from.scope.extend(right.scope);
+        }
         if self.draw.chance(6)
             && let Some(column) = self.column(&from.scope, Kind::List)
         {
@@ -110,11 +118,10 @@ impl Grammar<'_> {
             ("SEMI JOIN", "semi join"),
             ("ANTI JOIN", "anti join"),
             ("CROSS JOIN", "cross join"),
-            (",", "comma join"),
         ]);
         self.note(note);
-        if word == "CROSS JOIN" || word == "," {
-            let sql = if word == "," { format!("{}, {}", left.sql, right.sql) } else { format!("{} {word} {}", left.sql, right.sql) };
+        if word == "CROSS JOIN" {
+            let sql = format!("{} {word} {}", left.sql, right.sql);
             let mut scope = left.scope;
             scope.extend(right.scope);
             return From { sql, scope };
@@ -217,7 +224,7 @@ impl Grammar<'_> {
             None => ("count(*) AS n".to_owned(), vec![("n".to_owned(), Kind::Int)]),
         };
         let sql = match self.draw.below(2) {
-            0 => format!("{}, LATERAL (SELECT {items} {inner}) AS {alias}", left.sql),
+            0 => format!("{} CROSS JOIN LATERAL (SELECT {items} {inner}) AS {alias}", left.sql),
             _ => format!("{} LEFT JOIN LATERAL (SELECT {items} {inner}) AS {alias} ON true", left.sql),
         };
         let mut all = left.scope;
@@ -244,7 +251,11 @@ impl Grammar<'_> {
         let word = *self.draw.pick(&["JOIN", "LEFT JOIN", "RIGHT JOIN", "FULL JOIN", "SEMI JOIN", "ANTI JOIN"]);
         let (left, right) = (self.alias(), self.alias());
         let rest = |relation: &Relation| {
-            relation.columns.iter().find(|(name, kind)| !keys.iter().any(|key| &key.0 == name) && *kind != Kind::Noisy).cloned()
+            relation
+                .columns
+                .iter()
+                .find(|(name, kind)| !keys.iter().any(|key| &key.0 == name) && *kind != Kind::Noisy)
+                .cloned()
         };
         let mut columns = keys.clone();
         let (mut left_list, mut right_list) = (names.clone(), names.clone());

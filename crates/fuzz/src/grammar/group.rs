@@ -14,8 +14,7 @@ impl Grammar<'_> {
         after.extend(calls.iter().filter(|call| call.kind != Kind::Noisy).cloned());
         let having = if self.draw.chance(22) {
             self.note("HAVING");
-            let (predicate, _) = (self.predicate(&after, 1), ());
-            format!(" HAVING {predicate}")
+            format!(" HAVING {}", self.predicate(&after, 1))
         } else {
             String::new()
         };
@@ -41,7 +40,8 @@ impl Grammar<'_> {
                 let positions: Vec<String> = (1..=keys.len()).map(|number| number.to_string()).collect();
                 format!(" GROUP BY {}", positions.join(", "))
             }
-            3 => {
+            // An alias that is a column's name as well means the column.
+            3 if !block.from.scope.iter().any(|column| column.sql.contains(".c")) => {
                 let aliases: Vec<String> = (0..keys.len()).map(|number| format!("c{number}")).collect();
                 format!(" GROUP BY {}", aliases.join(", "))
             }

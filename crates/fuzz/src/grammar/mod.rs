@@ -131,7 +131,16 @@ impl<'a> Grammar<'a> {
                 .collect(),
         };
         let (left, right) = (self.body(false, Some(&kinds)), self.body(false, Some(&kinds)));
-        let words = ["UNION ALL", "UNION", "EXCEPT", "EXCEPT ALL", "INTERSECT", "INTERSECT ALL", "UNION ALL BY NAME", "UNION BY NAME"];
+        let words = [
+            "UNION ALL",
+            "UNION",
+            "EXCEPT",
+            "EXCEPT ALL",
+            "INTERSECT",
+            "INTERSECT ALL",
+            "UNION ALL BY NAME",
+            "UNION BY NAME",
+        ];
         let word = *self.draw.pick(&words);
         self.note(word);
         Query { sql: format!("({}) {word} ({})", left.sql, right.sql), columns: left.columns }
@@ -152,7 +161,9 @@ impl<'a> Grammar<'a> {
         }
         let outer = self.body(top, want);
         self.relations.truncate(before - 1);
-        let sql = format!("WITH {name} AS {materialized}({}) {}", inner.sql, outer.sql);
+        let outer_sql =
+            if outer.sql.starts_with("WITH ") { format!("SELECT * FROM ({})", outer.sql) } else { outer.sql };
+        let sql = format!("WITH {name} AS {materialized}({}) {outer_sql}", inner.sql);
         Query { sql, columns: outer.columns }
     }
 

@@ -169,7 +169,8 @@ impl Grammar<'_> {
         let relation = self.relation();
         let alias = self.alias();
         let scope = super::scope_of(&relation, &alias);
-        let filter = if self.draw.chance(50) { format!(" WHERE {}", self.predicate(&scope, 1)) } else { String::new() };
+        let filter =
+            if self.draw.chance(50) { format!(" WHERE {}", self.predicate(&scope, 1)) } else { String::new() };
         let mut columns = relation.columns.clone();
         let (first, kind) = columns[0].clone();
         let star = match self.draw.below(5) {

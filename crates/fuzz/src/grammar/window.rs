@@ -25,7 +25,8 @@ impl Grammar<'_> {
             columns.swap(0, first);
         }
         if let Some(first) = columns.first_mut() {
-            first.push_str(*self.draw.pick(&["", " DESC", " NULLS FIRST", " DESC NULLS LAST"]));
+            let direction = *self.draw.pick(&["", " DESC", " NULLS FIRST", " DESC NULLS LAST"]);
+            first.push_str(direction);
         }
         columns.join(", ")
     }
@@ -121,7 +122,8 @@ impl Grammar<'_> {
     }
 
     fn windowed_aggregate(&mut self, value: &Column) -> (String, Kind) {
-        let filter = if self.draw.chance(12) { format!(" FILTER (WHERE {} IS NOT NULL)", value.sql) } else { String::new() };
+        let filter =
+            if self.draw.chance(12) { format!(" FILTER (WHERE {} IS NOT NULL)", value.sql) } else { String::new() };
         let (call, kind) = match (self.draw.below(5), value.kind) {
             (1, Kind::Int | Kind::Dec | Kind::Float) => (format!("sum({})", value.sql), value.kind),
             (2, Kind::Int | Kind::Dec | Kind::Float) => (format!("avg({})", value.sql), Kind::Real),
