@@ -96,6 +96,8 @@ impl Parser {
     /// # Errors
     /// `INTERNAL` when the engine does not take the tree: a defect of whoever built it.
     pub fn to_sql(&self, node: &Value) -> Result<String> {
+        let mut node = node.clone();
+        tree::write_out_cross_joins(&mut node);
         let statement = serde_json::json!({
             "error": false,
             "statements": [{ "node": node, "named_param_map": [] }],
@@ -225,6 +227,21 @@ mod tests {
         assert_eq!(parser.to_sql(&query.node).unwrap(), "SELECT (a + 1) AS b FROM t ORDER BY 1");
         let item = &query.node["select_list"][0];
         assert_eq!(parser.expression_to_sql(item).unwrap(), "(a + 1)");
+    }
+
+    #[test]
+    fn a_join_of_a_cross_join_stays_one() {
+        let parser = Parser::new().unwrap();
+        for text in [
+            "SELECT 1 FROM (a CROSS JOIN b) RIGHT JOIN c ON a.x = c.x",
+            "SELECT 1 FROM a LEFT JOIN (b CROSS JOIN c) ON a.x = c.x",
+            "SELECT 1 FROM ((a CROSS JOIN b) CROSS JOIN c) FULL JOIN (d CROSS JOIN e) ON a.x = e.x",
+        ] {
+            let again = |text: &str| parser.to_sql(&parser.parse(text).unwrap().node).unwrap();
+            let once = again(text);
+            assert!(!once.contains(','), "{once}");
+            assert_eq!(again(&again(&once)), again(&once));
+        }
     }
 
     #[test]

@@ -162,10 +162,32 @@ pub fn column(parts: &[&str]) -> Value {
 /// The constant `false`.
 #[must_use]
 pub fn constant_false() -> Value {
+    boolean(false)
+}
+
+fn boolean(value: bool) -> Value {
     json!({
         "class": "CONSTANT", "type": "VALUE_CONSTANT", "alias": "", "query_location": NO_LOCATION,
-        "value": { "type": { "id": "BOOLEAN", "type_info": null }, "is_null": false, "value": false },
+        "value": { "type": { "id": "BOOLEAN", "type_info": null }, "is_null": false, "value": value },
     })
+}
+
+/// Makes cross joins below other joins inner joins ON true. DuckDB writes a cross join as a comma and leaves parentheses
+/// out, so that `(a CROSS JOIN b) RIGHT JOIN c` would come back as `a, (b RIGHT JOIN c)`.
+pub fn write_out_cross_joins(node: &mut Value) {
+    if is(node, "JOIN") && text(node, "ref_type") != "CROSS" {
+        for side in ["left", "right"] {
+            if is(&node[side], "JOIN") && text(&node[side], "ref_type") == "CROSS" {
+                node[side]["ref_type"] = Value::from("REGULAR");
+                node[side]["condition"] = boolean(true);
+            }
+        }
+    }
+    match node {
+        Value::Array(children) => children.iter_mut().for_each(write_out_cross_joins),
+        Value::Object(fields) => fields.values_mut().for_each(write_out_cross_joins),
+        _ => {}
+    }
 }
 
 /// `AT (VERSION => snapshot)` of a base table.

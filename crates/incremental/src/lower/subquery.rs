@@ -9,6 +9,7 @@ use serde_json::{Value, json};
 use sql::tree;
 
 use super::{Lowering, Scope, Shape, conjuncts};
+use crate::expression::{calls_aggregate, windows};
 use crate::inline::{leaf_of, mark_leaf};
 use crate::rules::keyed::{KeySet, Place, input_query, key_items, named};
 
@@ -283,7 +284,8 @@ impl Lowering<'_> {
             for (one, other) in [("left", "right"), ("right", "left")] {
                 let (one, other) = (&condition[one], &condition[other]);
                 // What can be a column of the subquery's own tables is one.
-                if self.belongs(one, &inner["from_table"])?
+                if !self.is_over_groups(other)
+                    && self.belongs(one, &inner["from_table"])?
                     && !self.belongs(other, &inner["from_table"])?
                     && self.belongs(other, &outer["from_table"])?
                 {
@@ -317,9 +319,17 @@ impl Lowering<'_> {
         Ok(Some(KeySet { places: vec![Place { pointer: "", keys }], watched: vec![select], null_touches_all: false }))
     }
 
+    /// Whether an expression has a value for a group or a partition, not for a row of FROM.
+    fn is_over_groups(&self, expression: &Value) -> bool {
+        calls_aggregate(expression, self.known.parser) || !windows(expression).is_empty()
+    }
+
     fn are_over(&self, keys: &[Value], outer: &Value) -> Result<bool> {
         for key in keys {
-            if contains_subquery(key) || !self.belongs(key, &outer["from_table"])? {
+            if contains_subquery(key)
+                || self.is_over_groups(key)
+                || !self.belongs(key, &outer["from_table"])?
+            {
                 return Ok(false);
             }
         }
