@@ -28,11 +28,20 @@ struct Role<'a> {
 /// A column of a role, by position.
 type Place = (usize, usize);
 
+/// What an inner query is called in FROM, with the columns that it passes on as they are.
+struct View {
+    alias: String,
+    columns: HashMap<String, Place>,
+}
+
 /// The tables of one SELECT with what its conditions say of their columns.
 struct Scene<'a> {
     lake: &'a ThrowAway,
     tables: &'a [Table],
+    /// Inner queries by their names.
+    named: &'a HashMap<String, Value>,
     roles: Vec<Role<'a>>,
+    views: Vec<View>,
     /// Columns that have to be equal: to which class each belongs.
     classes: HashMap<Place, usize>,
     /// The value of a class, as text.
@@ -42,10 +51,18 @@ struct Scene<'a> {
 /// Makes rows for a query, once for every SELECT in it, in the schema that is the current one of `lake.others`.
 pub(super) fn lay(lake: &ThrowAway, tables: &[Table], tree: &Value, random: &mut StdRng) -> Vec<String> {
     let mut done = Vec::new();
-    let mut selects = Vec::new();
-    collect_selects(tree, &mut selects);
+    let (mut selects, mut named) = (Vec::new(), HashMap::new());
+    collect_selects(tree, &mut selects, &mut named);
     for select in selects {
-        let mut scene = Scene { lake, tables, roles: Vec::new(), classes: HashMap::new(), values: HashMap::new() };
+        let mut scene = Scene {
+            lake,
+            tables,
+            named: &named,
+            roles: Vec::new(),
+            views: Vec::new(),
+            classes: HashMap::new(),
+            values: HashMap::new(),
+        };
         scene.read_select(select, random);
         for statement in scene.statements(random) {
             // A value may not fit its column; then this row is not made.
@@ -57,8 +74,9 @@ pub(super) fn lay(lake: &ThrowAway, tables: &[Table], tree: &Value, random: &mut
     done
 }
 
-/// The SELECTs that read tables, but for those inside of expressions: they are part of the one around them.
-fn collect_selects<'v>(tree: &'v Value, found: &mut Vec<&'v Value>) {
+/// The SELECTs, but for those inside of expressions, and the inner queries that have a name. Those are part of the
+/// SELECT around them, too.
+fn collect_selects<'v>(tree: &'v Value, found: &mut Vec<&'v Value>, named: &mut HashMap<String, Value>) {
     if tree["class"] == "SUBQUERY" {
         return;
     }
@@ -66,8 +84,13 @@ fn collect_selects<'v>(tree: &'v Value, found: &mut Vec<&'v Value>) {
         found.push(tree);
     }
     match tree {
-        Value::Array(items) => items.iter().for_each(|item| collect_selects(item, found)),
-        Value::Object(fields) => fields.values().for_each(|field| collect_selects(field, found)),
+        Value::Array(items) => items.iter().for_each(|item| collect_selects(item, found, named)),
+        Value::Object(fields) => {
+            if let (Some(name), Some(query)) = (tree["key"].as_str(), tree["value"].get("query")) {
+                named.insert(name.to_lowercase(), query["node"].clone());
+            }
+            fields.values().for_each(|field| collect_selects(field, found, named));
+        }
         _ => {}
     }
 }
@@ -79,16 +102,44 @@ impl<'a> Scene<'a> {
     }
 
     fn read_from(&mut self, from: &Value, random: &mut StdRng) {
-        if from["type"] == "BASE_TABLE" {
-            let name = from["table_name"].as_str().unwrap_or_default();
-            let Some(table) = self.tables.iter().find(|table| table.name == name) else { return };
-            let alias = from["alias"].as_str().filter(|alias| !alias.is_empty()).unwrap_or(name).to_lowercase();
-            self.roles.push(Role { alias, table });
-        } else if from["type"] == "JOIN" {
-            self.read_from(&from["left"], random);
-            self.read_from(&from["right"], random);
-            self.read_condition(&from["condition"], random);
+        let name = from["table_name"].as_str().unwrap_or_default().to_lowercase();
+        let alias = from["alias"].as_str().filter(|alias| !alias.is_empty()).unwrap_or(&name).to_lowercase();
+        match from["type"].as_str().unwrap_or_default() {
+            "BASE_TABLE" => match (self.named.get(&name), self.tables.iter().find(|table| table.name == name)) {
+                (Some(query), _) => self.read_view(alias, query, random),
+                (None, Some(table)) => self.roles.push(Role { alias, table }),
+                (None, None) => {}
+            },
+            "SUBQUERY" => self.read_view(alias, &from["subquery"]["node"], random),
+            "JOIN" => {
+                self.read_from(&from["left"], random);
+                self.read_from(&from["right"], random);
+                self.read_condition(&from["condition"], random);
+            }
+            _ => {}
         }
+    }
+
+    /// An inner query as it stands in FROM; of UNION and the like, one side.
+    fn read_view(&mut self, alias: String, query: &Value, random: &mut StdRng) {
+        let (mut select, mut first) = (query, query);
+        while select["type"] == "SET_OPERATION_NODE" {
+            select = &select[["left", "right"][random.random_range(0..2)]];
+        }
+        while first["type"] == "SET_OPERATION_NODE" {
+            first = &first["left"];
+        }
+        self.read_select(select, random);
+        let items = |node: &Value| node["select_list"].as_array().cloned().unwrap_or_default();
+        let mut columns = HashMap::new();
+        for (named, item) in items(first).iter().zip(items(select)) {
+            let last = named["column_names"].as_array().and_then(|names| names.last());
+            let name = named["alias"].as_str().filter(|alias| !alias.is_empty()).or(last.and_then(Value::as_str));
+            if let (Some(name), Some(place)) = (name, self.place(&item)) {
+                columns.insert(name.to_lowercase(), place);
+            }
+        }
+        self.views.push(View { alias, columns });
     }
 
     fn read_condition(&mut self, condition: &Value, random: &mut StdRng) {
@@ -159,11 +210,14 @@ impl<'a> Scene<'a> {
         let names = expression["column_names"].as_array()?;
         let column = names.last()?.as_str()?.to_lowercase();
         let alias = if names.len() > 1 { names[names.len() - 2].as_str().map(str::to_lowercase) } else { None };
-        self.roles.iter().enumerate().rev().find_map(|(number, role)| {
-            let fits = alias.as_ref().is_none_or(|alias| *alias == role.alias);
+        let called = |own: &str| alias.as_ref().is_none_or(|alias| *alias == own);
+        let mut roles = self.roles.iter().enumerate().rev().filter(|(_, role)| called(&role.alias));
+        let own = roles.find_map(|(number, role)| {
             let position = role.table.columns.iter().position(|(name, _)| *name == column)?;
-            fits.then_some((number, position))
-        })
+            Some((number, position))
+        });
+        let mut views = self.views.iter().rev().filter(|view| called(&view.alias));
+        own.or_else(|| views.find_map(|view| view.columns.get(&column).copied()))
     }
 
     fn class(&mut self, place: Place) -> usize {

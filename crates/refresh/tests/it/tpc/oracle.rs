@@ -122,7 +122,7 @@ impl Oracle {
             let cells = row.iter().zip(&self.floats).filter(|(_, float)| **float == wanted);
             cells.map(|(cell, _)| cell.clone()).collect()
         };
-        let numbers = |row: &Row| side(row, true).iter().map(|cell| number(cell)).collect::<Vec<_>>();
+        let numbers = |row: &Row| side(row, true).iter().map(number).collect::<Vec<_>>();
         side(a, false)
             .cmp(&side(b, false))
             .then_with(|| numbers(a).partial_cmp(&numbers(b)).unwrap_or(std::cmp::Ordering::Equal))
