@@ -1,7 +1,7 @@
 //! `make fuzz`: runs random cases, keeps the failing ones as files, and ends with `N cases, M mismatches`.
 
 use std::io::Write;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -11,6 +11,7 @@ use clap::Parser;
 use error::{Code, Error, Result};
 use fuzz::round::{CASES_PER_ROUND, Case, Round};
 use fuzz::run::run;
+use fuzz::script::Script;
 use fuzz::shrink::{file, shrink};
 use fuzz::tally::Tally;
 use testkit::lake::CatalogKind;
@@ -39,6 +40,9 @@ struct Arguments {
     /// Keep failing cases there.
     #[arg(long, default_value = "crates/fuzz/cases")]
     keep: PathBuf,
+    /// Run this file in place of random cases.
+    #[arg(long)]
+    replay: Option<PathBuf>,
     /// Say which queries cannot be evaluated.
     #[arg(long)]
     verbose: bool,
@@ -69,6 +73,9 @@ fn fuzz(arguments: &Arguments) -> Result<u64> {
         say(&Round::random(arguments.seed, case / CASES_PER_ROUND).script(arguments.case).to_string());
         return Ok(0);
     }
+    if let Some(path) = &arguments.replay {
+        return replay(path);
+    }
     let run = Run {
         arguments,
         tally: Mutex::new(Tally::default()),
@@ -86,6 +93,29 @@ fn fuzz(arguments: &Arguments) -> Result<u64> {
     say(&format!("{tally}\n{:.0} seconds\n", start.elapsed().as_secs_f64()));
     say(&format!("{} cases, {} mismatches\n", tally.cases, tally.mismatches));
     Ok(tally.mismatches)
+}
+
+/// Runs a kept case and says what came of each table.
+fn replay(path: &Path) -> Result<u64> {
+    let text = std::fs::read_to_string(path)
+        .map_err(|cause| Error::new(Code::Resource, format!("cannot read {}: {cause}", path.display())))?;
+    let script = Script::parse(&text)?;
+    let verdicts = run(&script, CatalogKind::DuckDb)?;
+    let mut mismatches = 0;
+    for name in script.tables() {
+        let Some(verdict) = verdicts.get(&name) else { continue };
+        let found = match (&verdict.wrong, &verdict.invalid) {
+            (Some(wrong), _) => wrong,
+            (None, Some(cause)) => cause,
+            (None, None) if verdict.unstable => "the query has several right answers",
+            (None, None) => "right",
+        };
+        mismatches += u64::from(verdict.wrong.is_some());
+        let actions: Vec<&str> = verdict.actions.keys().copied().collect();
+        say(&format!("{name}: {found} ({})\n", actions.join(", ")));
+    }
+    say(&format!("{} cases, {mismatches} mismatches\n", verdicts.len()));
+    Ok(mismatches)
 }
 
 /// What the threads of a run share.

@@ -52,6 +52,13 @@ impl<'a> Oracle<'a> {
         self.in_memory(|session| session.query(query))
     }
 
+    /// Whether the query can be run at all: where the engine cannot, over the copies or over the lake itself, nothing
+    /// can be asked of the product.
+    pub fn evaluable(&mut self, query: &str) -> Result<()> {
+        self.rows(query)?;
+        self.lake.others.query(query).map(drop)
+    }
+
     /// Whether a query binds.
     pub fn describe(&mut self, query: &str) -> Result<()> {
         self.copy()?;

@@ -151,8 +151,8 @@ impl Run<'_> {
                 self.compare(table, "after creation")
             }
             Err(error) => {
-                match self.oracle.rows(&table.query) {
-                    Ok(_) => table.verdict.wrong = Some(format!("cannot be created: {error}")),
+                match self.oracle.evaluable(&table.query) {
+                    Ok(()) => table.verdict.wrong = Some(format!("cannot be created: {error}")),
                     Err(cause) => table.verdict.invalid = Some(cause.to_string()),
                 }
                 Ok(())
@@ -187,8 +187,8 @@ impl Run<'_> {
                 }
                 table.explained = explanation.choice.map(|choice| choice.action);
             }
-            Err(error) => match self.oracle.rows(&table.query) {
-                Ok(_) => table.verdict.wrong = Some(format!("explain failed: {error}")),
+            Err(error) => match self.oracle.evaluable(&table.query) {
+                Ok(()) => table.verdict.wrong = Some(format!("explain failed: {error}")),
                 Err(cause) => table.verdict.invalid = Some(cause.to_string()),
             },
         }
@@ -224,8 +224,8 @@ impl Run<'_> {
         }
         if report.state != RefreshState::Succeeded {
             // Failing where the query itself fails is right.
-            match self.oracle.rows(&table.query) {
-                Ok(_) => {
+            match self.oracle.evaluable(&table.query) {
+                Ok(()) => {
                     let cause = report.error.as_ref().map_or_else(|| report.reason.clone(), ToString::to_string);
                     table.verdict.wrong = Some(format!("the refresh failed: {cause}"));
                 }
