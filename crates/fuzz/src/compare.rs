@@ -110,3 +110,34 @@ fn order(a: &[Value], b: &[Value], inexact: &[bool]) -> Ordering {
     };
     by(false).or_else(|| by(true)).unwrap_or(Ordering::Equal)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn rows(values: &[&[Option<&str>]]) -> Rows {
+        let columns = vec![("a".to_owned(), "VARCHAR".to_owned()), ("b".to_owned(), "DOUBLE".to_owned())];
+        let rows = values.iter().map(|row| row.iter().map(|text| text.map(str::to_owned)).collect()).collect();
+        Rows { columns, rows }
+    }
+
+    #[test]
+    fn order_and_last_digits_make_no_difference() {
+        let one = rows(&[&[Some("x"), Some("0.1")], &[None, Some("nan")], &[Some("y"), Some("-0.0")]]);
+        let other =
+            rows(&[&[Some("y"), Some("0.0")], &[Some("x"), Some("0.10000000000000002")], &[None, Some("-nan")]]);
+        assert_eq!(difference(&one, &other), None);
+    }
+
+    #[test]
+    fn copies_nulls_values_and_types_do() {
+        let one = rows(&[&[Some("x"), Some("1")]]);
+        assert!(difference(&one, &rows(&[&[Some("x"), Some("1")], &[Some("x"), Some("1")]])).is_some());
+        assert!(difference(&one, &rows(&[])).is_some());
+        assert!(difference(&one, &rows(&[&[None, Some("1")]])).is_some());
+        assert!(difference(&one, &rows(&[&[Some("x"), Some("1.001")]])).is_some());
+        let mut typed = one.clone();
+        typed.columns[0].1 = "INTEGER".to_owned();
+        assert!(difference(&one, &typed).is_some());
+    }
+}
