@@ -1,7 +1,7 @@
 //! Lowering ORDER BY ... LIMIT, and what else keeps rows by expressions that are not in the select list.
 //!
-//! Rows that are equal by what is written in ORDER BY are ordered by the output columns, so that the result is one and the
-//! same whenever it is computed.
+//! Rows that are equal by what is written in ORDER BY, all rows if nothing is written, are ordered by the output columns, so
+//! that the result is one and the same whenever it is computed.
 
 use error::Result;
 use serde_json::{Value, json};
@@ -45,9 +45,6 @@ impl Lowering<'_> {
         }
         if super::subquery::contains_subquery(&limit) {
             self.no_rule(operator, "a LIMIT that is a subquery has no incremental rule", node);
-        }
-        if orders.is_empty() {
-            self.no_rule(operator, "LIMIT without ORDER BY keeps whichever rows come first", node);
         }
         if !self.reasons.is_empty() {
             return Ok(Shape::Opaque);

@@ -235,21 +235,13 @@ impl Lowering<'_> {
         self.check(operator, inner);
     }
 
-    /// Samples and limits inside a part that is not lowered.
+    /// Samples and the like inside a part that is not lowered.
     fn check(&mut self, operator: usize, node: &Value) {
         if !node["sample"].is_null() {
             self.no_rule(operator, "a sample differs from query to query", node);
         }
         if !tree::is(node, "SELECT_NODE") {
             self.expression(operator, node);
-        }
-        let limited = tree::list(node, "modifiers")
-            .iter()
-            .any(|modifier| matches!(tree::text(modifier, "type"), "LIMIT_MODIFIER" | "LIMIT_PERCENT_MODIFIER"));
-        let ordered =
-            tree::list(node, "modifiers").iter().any(|modifier| tree::text(modifier, "type") == "ORDER_MODIFIER");
-        if limited && !ordered {
-            self.no_rule(operator, "LIMIT without ORDER BY keeps whichever rows come first", node);
         }
     }
 
@@ -326,10 +318,7 @@ impl Lowering<'_> {
 
     fn are_over(&self, keys: &[Value], outer: &Value) -> Result<bool> {
         for key in keys {
-            if contains_subquery(key)
-                || self.is_over_groups(key)
-                || !self.belongs(key, &outer["from_table"])?
-            {
+            if contains_subquery(key) || self.is_over_groups(key) || !self.belongs(key, &outer["from_table"])? {
                 return Ok(false);
             }
         }

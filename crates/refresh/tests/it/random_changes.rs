@@ -162,6 +162,7 @@ const INCREMENTAL: &[(&str, &str)] = &[
     ("limited_all", "SELECT k, g FROM fact ORDER BY ALL LIMIT 1000"),
     ("limited_union", "SELECT k FROM fact UNION ALL SELECT weight FROM dim ORDER BY 1 DESC LIMIT 6"),
     ("limited_inside", "SELECT k, count(*) AS n FROM (SELECT k FROM fact ORDER BY x, id LIMIT 20) GROUP BY k"),
+    ("limited_only", "SELECT id, k FROM fact WHERE x > 3 LIMIT 9"),
     ("limited_distinct", "SELECT DISTINCT g FROM fact ORDER BY g LIMIT 2"),
     ("float_groups", "SELECT s, count(*) AS n FROM (SELECT k, sum(f) AS s FROM fact GROUP BY k) GROUP BY s"),
     ("any_values", "SELECT v, count(*) AS n FROM (SELECT k, any_value(g) AS v FROM fact GROUP BY k) GROUP BY v"),
@@ -243,7 +244,7 @@ const INCREMENTAL: &[(&str, &str)] = &[
 /// Queries that have no rule yet: full, and right all the same.
 const FULL: &[(&str, &str)] = &[
     ("ranked_all", "SELECT id, rank() OVER (ORDER BY x) AS r FROM fact"),
-    ("any_rows", "SELECT id FROM fact LIMIT 0"),
+    ("sampled", "SELECT id FROM fact USING SAMPLE 0 ROWS"),
     (
         "recursive",
         "WITH RECURSIVE r(n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM r WHERE n < 4) SELECT r.n, count(*) AS c FROM r JOIN fact ON fact.k = r.n GROUP BY ALL",
