@@ -169,7 +169,7 @@ impl Plan {
 
 /// A source read as it stands.
 fn unversioned(name: &TableName) -> SourceState {
-    SourceState { table: name.clone(), old: None, new: None, came: None, went: None }
+    SourceState { table: name.clone(), old: None, new: None, new_relation: None, came: None, went: None }
 }
 
 fn with_used_columns(resolved: &Value, found: &[ResolvedSource]) -> Vec<Source> {

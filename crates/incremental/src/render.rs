@@ -55,6 +55,9 @@ pub struct SourceState {
     pub old: Option<i64>,
     /// The snapshot at which it is read as `New`; `None` reads it as it stands.
     pub new: Option<i64>,
+    /// A temporary relation with the same columns that is read as `New` in place of the stored table, for content that
+    /// nobody has published yet.
+    pub new_relation: Option<String>,
     /// The temporary table with the rows that came, if any did.
     pub came: Option<String>,
     /// The temporary table with the rows that went, if any did.
@@ -142,15 +145,17 @@ impl Renderer<'_> {
                     format!("the plan reads a change of {input:?} that is not there"),
                 ));
             };
-            node["catalog_name"] = Value::from("temp");
-            node["schema_name"] = Value::from("main");
-            node["table_name"] = Value::from(table);
+            place_temporary(node, table);
             return Ok(());
         }
         let unknown = || Error::new(Code::Internal, format!("the plan reads an unknown {input:?}"));
         match input {
             Input::Source(source) => {
                 let state = self.inputs.sources.get(source).ok_or_else(unknown)?;
+                if let Some(relation) = state.new_relation.as_deref().filter(|_| reading == Reading::New) {
+                    place_temporary(node, relation);
+                    return Ok(());
+                }
                 node["catalog_name"] = Value::from(self.lake);
                 node["schema_name"] = Value::from(state.table.schema.as_str());
                 node["table_name"] = Value::from(state.table.name.as_str());
@@ -168,6 +173,13 @@ impl Renderer<'_> {
         }
         Ok(())
     }
+}
+
+/// Makes a table reference that of a temporary table.
+fn place_temporary(node: &mut Value, table: &str) {
+    node["catalog_name"] = Value::from("temp");
+    node["schema_name"] = Value::from("main");
+    node["table_name"] = Value::from(table);
 }
 
 /// Marks a table reference with how it is to be read.

@@ -13,8 +13,8 @@ use sql::names::{ObjectName, TableName};
 use sql::properties::RefreshMode;
 use uuid::Uuid;
 
-use crate::course::is_isolated;
-use crate::shape::Shape;
+use crate::course::{Course, is_isolated};
+use crate::shape::{Rehearsed, Shape};
 use crate::tables::DynamicTables;
 
 /// A query as it stands in the lake now.
@@ -84,10 +84,30 @@ impl DynamicTables {
         Ok(analysis)
     }
 
+    /// The analysis of a registered table on a course; in a rehearsal, over the columns that its sources would have.
+    pub(crate) fn analyse_in(&self, course: &Course, definition: &Definition) -> Result<Arc<Analysis>> {
+        if !course.rehearsal.reshapes() {
+            return self.analyse(definition);
+        }
+        let rehearsed = Rehearsed { rehearsal: &course.rehearsal, parser: &self.parser };
+        self.analyse_query_over(&definition.query, &definition.default_schema, Some(rehearsed))
+            .map(Arc::new)
+            .map_err(|error| no_longer_binds(error, definition))
+    }
+
     /// The analysis of a query whose unqualified names are looked up in `default_schema`.
     pub(crate) fn analyse_query(&self, query: &str, default_schema: &str) -> Result<Analysis> {
+        self.analyse_query_over(query, default_schema, None)
+    }
+
+    fn analyse_query_over(
+        &self,
+        query: &str,
+        default_schema: &str,
+        rehearsed: Option<Rehearsed<'_>>,
+    ) -> Result<Analysis> {
         let query = self.parser.parse(query)?;
-        let shape = Shape { lake: &self.lake, session: &self.session };
+        let shape = Shape { lake: &self.lake, session: &self.session, rehearsed };
         let plan = Plan::analyse(&query, &shape, &self.parser, self.lake.alias(), default_schema)
             .map_err(|error| place_binder_error(error, &query.text))
             .map_err(|error| self.perhaps_not_initialised(error, default_schema))?;

@@ -11,6 +11,7 @@ use sql::names::ObjectName;
 use sql::properties::Scheduler;
 use uuid::Uuid;
 
+use crate::rehearsal::Rehearsal;
 use crate::report::{RefreshReport, RefreshRequest};
 use crate::tables::{DynamicTables, unknown};
 
@@ -29,6 +30,8 @@ pub(crate) struct Course {
     pub failed: HashSet<Uuid>,
     /// Data versions that moved without a refresh, to be recorded at the end in one statement.
     pub advances: Vec<registry::Advance>,
+    /// What tables would hold if this were no rehearsal; empty if it is none.
+    pub rehearsal: Rehearsal,
 }
 
 /// How the tables of a course are refreshed.
@@ -127,6 +130,7 @@ impl DynamicTables {
             watermarks: None,
             failed: HashSet::new(),
             advances: Vec::new(),
+            rehearsal: Rehearsal::default(),
         }
     }
 

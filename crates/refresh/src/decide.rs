@@ -14,7 +14,8 @@ use crate::course::Course;
 use crate::news::foreign_write;
 use crate::prepare::{Attempt, Prepared, Steps, Target};
 use crate::recover::Agreement;
-use crate::sources::{SourceChanges, Told, state_of};
+use crate::reshape::{Reshape, reshape};
+use crate::sources::{SourceChanges, Told};
 use crate::tables::DynamicTables;
 
 /// What is known of a table before its change is computed.
@@ -24,6 +25,8 @@ pub(crate) struct Situation {
     pub target: Option<Stored>,
     /// Why its content cannot be continued.
     pub start_over: Option<String>,
+    /// How the table gets the columns that the query gives, if it has others and can be altered.
+    pub reshape: Option<Reshape>,
 }
 
 /// The lake's table that holds the result.
@@ -52,20 +55,24 @@ impl DynamicTables {
         watermark: Option<&Watermark>,
         agreement: &Agreement,
     ) -> Result<Situation> {
-        let analysis = self.analyse(&table.definition)?;
+        let analysis = self.analyse_in(course, &table.definition)?;
         let fingerprint = analysis.fingerprint(&course.tables);
         if *agreement == Agreement::Agree
             && let Some(watermark) = watermark.filter(|mark| mark.fingerprint == fingerprint)
             && let Some(target) = undisturbed(course, table, watermark)
         {
-            return Ok(Situation { analysis, fingerprint, target: Some(target), start_over: None });
+            return Ok(Situation { analysis, fingerprint, target: Some(target), start_over: None, reshape: None });
         }
         let found = self.session.table(&table.definition.name, None)?;
-        let target = found.map(|found| Stored {
+        let target = found.as_ref().map(|found| Stored {
             id: found.id,
             rows: found.rows,
             bytes: Some(found.bytes),
-            has_shape: has_columns(&found, &analysis.plan.output),
+            has_shape: has_columns(found, &analysis.plan.output),
+        });
+        let others = found.filter(|_| target.is_some_and(|target| !target.has_shape));
+        let reshape = others.and_then(|found| {
+            reshape(self.lake.alias(), &table.definition.name, &found.columns, &analysis.plan.output)
         });
         let start_over = match (watermark, target) {
             _ if table.progress.data_version.is_none() && watermark.is_none() => Some("first refresh".to_owned()),
@@ -82,7 +89,7 @@ impl DynamicTables {
                 Agreement::Agree => self.foreign_content(course, table, watermark)?,
             },
         };
-        Ok(Situation { analysis, fingerprint, target, start_over })
+        Ok(Situation { analysis, fingerprint, target, start_over, reshape })
     }
 
     /// Whether the table holds rows that are not ours, and since when.
@@ -117,13 +124,14 @@ impl DynamicTables {
         self.refuse_overtaken(plan, version, &course.tables)?;
         let spans = self.spans(plan, from, version, &course.tables)?;
         let mut figures = Figures { target_rows: situation.target.map(|target| target.rows), ..Figures::default() };
-        figures.source_rows = self.source_rows(plan, course.version.id)?;
+        figures.source_rows = course.rehearsal.source_rows(plan, self.source_rows(plan, version)?);
         let unchanged_states =
-            SourceChanges { states: spans.iter().map(state_of).collect(), ..SourceChanges::default() };
+            SourceChanges { states: course.rehearsal.states_of(&spans), ..SourceChanges::default() };
         let stored = Target {
             table: &table.definition.name,
             // Nobody else wrote to it, so what was published stands unchanged; the snapshot that published it may be gone.
             snapshot: from.and(table.progress.snapshot).map(|published| published.max(version)),
+            items: None,
             rows: situation.target.map_or(0, |target| target.rows),
         };
         let full_outcome =
@@ -132,9 +140,10 @@ impl DynamicTables {
                 Ok(Outcome { chosen, figures, prepared: Some(prepared) })
             };
         if let Some(reason) = &situation.start_over {
-            let same_shape = situation.target.is_some_and(|target| target.has_shape);
-            // Rows of a table that keeps its shape are compared as they stand, so that only what differs is written.
-            let target = Target { snapshot: if same_shape { Some(version) } else { None }, ..stored };
+            let stays = situation.reshape.is_some() || situation.target.is_some_and(|target| target.has_shape);
+            // Rows of a table that stays are compared as they stand, so that only what differs is written.
+            let items = situation.reshape.as_ref().map(|reshape| reshape.items.as_str());
+            let target = Target { snapshot: if stays { Some(version) } else { None }, items, ..stored };
             let target =
                 Target { snapshot: target.snapshot.and(self.exists_at(&table.definition.name, version)?), ..target };
             let chosen = Chosen { action: RefreshAction::Reinitialize, reason: reason.clone() };
@@ -145,27 +154,33 @@ impl DynamicTables {
             let reason = if full { "asked for".to_owned() } else { by_query.unwrap_or_default() };
             return full_outcome(Chosen { action: RefreshAction::Full, reason }, &stored, figures, steps);
         }
-        let windows = match self.windows(&spans)? {
+        let told = match course.rehearsal.breaks(plan) {
+            Some(reason) => Told::Broken(reason),
+            None => self.windows(&spans)?,
+        };
+        let windows = match told {
             Told::Windows(windows) => windows,
             Told::Broken(reason) => {
                 let chosen = Chosen { action: RefreshAction::Reinitialize, reason };
                 return full_outcome(chosen, &stored, figures, steps);
             }
         };
-        if windows.iter().all(lake::Window::is_unchanged) {
+        let rehearsed_rows = course.rehearsal.changed_rows(plan);
+        if rehearsed_rows == 0 && windows.iter().all(lake::Window::is_unchanged) {
             let chosen = Chosen { action: RefreshAction::NoData, reason: "no source has changed".to_owned() };
             return Ok(Outcome { chosen, figures, prepared: None });
         }
-        figures.changed_rows = windows.iter().map(|window| window.inserted + window.deleted).sum();
+        figures.changed_rows =
+            rehearsed_rows + windows.iter().map(|window| window.inserted + window.deleted).sum::<u64>();
         self.follow_source_rows(&windows);
-        figures.source_rows = self.source_rows(plan, version)?;
+        figures.source_rows = course.rehearsal.source_rows(plan, self.source_rows(plan, version)?);
         let properties = &table.definition.properties;
         let mut chosen = choose(properties, &figures);
         steps.end("decide");
         if chosen.action == RefreshAction::Full {
             return full_outcome(chosen, &stored, figures, steps);
         }
-        let mut changes = self.read_changes(plan, &spans, windows)?;
+        let mut changes = self.read_changes(plan, &spans, windows, &course.rehearsal)?;
         steps.end("read changes");
         figures.changed_rows = changes.came + changes.went;
         if figures.changed_rows == 0 {

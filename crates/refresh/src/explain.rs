@@ -1,21 +1,16 @@
-//! Why a table is refreshed the way it is, and what a refresh would do: the same decisions and the same statements as
-//! a refresh, without publishing.
+//! Why a table is refreshed the way it is: the same decisions and the same statements as a refresh, without publishing.
 
 use std::collections::HashSet;
 
 use error::{Result, Span};
-use registry::{DynamicTable, RefreshAction};
+use registry::DynamicTable;
 use sql::names::{ObjectName, TableName};
 
 use crate::course::{Course, with_upstream};
 use crate::decide::Situation;
-use crate::prepare::{Prepared, Steps, output_columns};
-use crate::report::{DryRun, RefreshRequest};
+use crate::prepare::Steps;
 use crate::sources::Told;
 use crate::tables::DynamicTables;
-
-/// How many of the rows that would change are shown.
-const SHOWN: usize = 20;
 
 /// Why a table is refreshed the way it is.
 #[derive(Clone, Debug)]
@@ -135,68 +130,6 @@ impl DynamicTables {
             choice: Some(choice),
             statements,
         })
-    }
-
-    /// What refreshing tables would do, each by itself: the dynamic tables that it reads are taken as they stand.
-    ///
-    /// # Errors
-    /// `QUERY` for an unknown name, and whatever a refresh would fail with.
-    pub fn dry_run(&self, request: &RefreshRequest) -> Result<Vec<DryRun>> {
-        let tables = self.registry.load_all()?;
-        let named = self.named(&request.names, &tables)?;
-        let mut runs = Vec::new();
-        for id in with_upstream(&tables, &named)?.into_iter().filter(|id| named.contains(id)) {
-            if let Some(table) = tables.iter().find(|table| table.definition.id == id) {
-                let run = self.dry_run_one(table, request.full);
-                self.forget_temporaries()?;
-                runs.push(run?);
-            }
-        }
-        Ok(runs)
-    }
-
-    fn dry_run_one(&self, table: &DynamicTable, full: bool) -> Result<DryRun> {
-        let (course, table) = self.rehearse(table)?;
-        let situation = self.situation_of(&course, &table)?;
-        let outcome = self.compute(&course, &table, &situation, full, &mut Steps::start())?;
-        let columns = output_columns(&situation.analysis.plan);
-        let nothing = |action, reason| DryRun {
-            name: table.definition.name.clone(),
-            action,
-            reason,
-            rows_inserted: 0,
-            rows_deleted: 0,
-            sample: lake::Rows::default(),
-        };
-        let reason = outcome.chosen.reason;
-        let Some(prepared) = outcome.prepared else { return Ok(nothing(RefreshAction::NoData, reason)) };
-        Ok(DryRun {
-            rows_inserted: prepared.rows_inserted,
-            rows_deleted: prepared.rows_deleted,
-            sample: self.sample(&prepared, &table, &columns)?,
-            ..nothing(outcome.chosen.action, reason)
-        })
-    }
-
-    fn sample(&self, prepared: &Prepared, table: &DynamicTable, columns: &[String]) -> Result<lake::Rows> {
-        let list = incremental::apply::column_list(columns);
-        let name = table.definition.name.quoted(self.lake.alias());
-        let mut parts = Vec::new();
-        match &prepared.delete {
-            lake::Delete::None => {}
-            lake::Delete::All => parts.push(format!("(SELECT '-' AS change, {list} FROM {name} LIMIT {SHOWN})")),
-            lake::Delete::RowIds(ids) => {
-                parts
-                    .push(format!("(SELECT '-' AS change, {list} FROM {name} WHERE rowid IN ({ids}) LIMIT {SHOWN})"));
-            }
-        }
-        if let Some(insert) = &prepared.insert {
-            parts.push(format!("(SELECT '+' AS change, * FROM ({insert}) LIMIT {SHOWN})"));
-        }
-        if parts.is_empty() {
-            return Ok(lake::Rows::default());
-        }
-        self.session.query(&format!("SELECT * FROM ({}) ORDER BY ALL LIMIT {SHOWN}", parts.join(" UNION ALL ")))
     }
 
     /// A course for one table to the newest version that everything it reads has already.

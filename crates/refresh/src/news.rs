@@ -12,11 +12,14 @@ impl DynamicTables {
     /// Whether it can be told from the catalog alone that the content is still right at the course's version.
     pub(crate) fn is_unchanged(&self, course: &Course, table: &DynamicTable, full: bool) -> Result<bool> {
         let Some(version) = table.progress.data_version else { return Ok(false) };
+        if table.sources.iter().any(|source| course.rehearsal.change_of(&source.name).is_some()) {
+            return Ok(false);
+        }
         // A lake that is older than what was read from it was restored from a backup.
         if full || version < course.since || version > course.version.id {
             return Ok(false);
         }
-        let analysis = self.analyse(&table.definition)?;
+        let analysis = self.analyse_in(course, &table.definition)?;
         if analysis.plan.volatile || analysis.fingerprint(&course.tables) != table.definition.fingerprint {
             return Ok(false);
         }

@@ -127,7 +127,7 @@ impl DynamicTables {
     }
 }
 
-fn failed_upstream(course: &Course, table: &DynamicTable) -> Option<String> {
+pub(crate) fn failed_upstream(course: &Course, table: &DynamicTable) -> Option<String> {
     let upstream = table.sources.iter().filter_map(|source| Some((source.upstream?, &source.name)));
     upstream.filter(|(id, _)| course.failed.contains(id)).map(|(_, name)| name.to_string()).next()
 }

@@ -62,6 +62,8 @@ pub(crate) struct Target<'a> {
     pub table: &'a TableName,
     /// The snapshot at which its rows are read; `None`: it is empty or does not exist.
     pub snapshot: Option<SnapshotId>,
+    /// The columns that it is altered to have, as items over those that it has; `None`: it has them.
+    pub items: Option<&'a str>,
     pub rows: u64,
 }
 
@@ -372,10 +374,11 @@ impl DynamicTables {
     /// The stored rows of the target, as a relation.
     pub(crate) fn stored(&self, target: &Target<'_>) -> String {
         let name = target.table.quoted(self.lake.alias());
-        match target.snapshot {
+        let stored = match target.snapshot {
             Some(snapshot) => format!("{name} AT (VERSION => {snapshot})"),
             None => name,
-        }
+        };
+        target.items.map_or_else(|| stored.clone(), |items| format!("(SELECT rowid, {items} FROM {stored})"))
     }
 
     /// How many rows came and how many went in a net change.

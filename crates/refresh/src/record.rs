@@ -110,9 +110,10 @@ impl DynamicTables {
         if let Some(prepared) = &prepared {
             (inserted, deleted, read) = (prepared.rows_inserted, prepared.rows_deleted, prepared.rows_read);
             let output = &situation.analysis.plan.output;
-            let statements = match &situation.target {
-                Some(target) if target.has_shape => Vec::new(),
-                found => create_table(self.lake.alias(), table, output, found.is_some()),
+            let statements = match (&situation.target, &situation.reshape) {
+                (Some(target), _) if target.has_shape => Vec::new(),
+                (Some(_), Some(reshape)) => reshape.statements.clone(),
+                (found, _) => create_table(self.lake.alias(), table, output, found.is_some()),
             };
             let reshaped = !statements.is_empty();
             let mark = Mark {
@@ -127,6 +128,10 @@ impl DynamicTables {
             after.refresh_id = Some(moved.refresh_id.clone());
             after.fence = moved.fence;
             self.moved_watermark(course, moved);
+            if reshaped {
+                // What was known of the queries that read it was known of its old columns.
+                self.analyses.borrow_mut().clear();
+            }
             if reshaped || after.target_table_id.is_none() {
                 after.target_table_id = self.session.table(&definition.name, None)?.map(|known| known.id);
             }

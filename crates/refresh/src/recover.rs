@@ -3,8 +3,11 @@
 //! The lake's watermark is moved in the transaction that publishes, so it is the truth; the registry follows.
 
 use error::Result;
+use jiff::Timestamp;
 use lake::Watermark;
-use registry::{DynamicTable, FinishedRefresh, LastRefresh, ProgressChange, Refresh, RefreshState, RefreshTrigger};
+use registry::{
+    DynamicTable, FinishedRefresh, LastRefresh, Progress, ProgressChange, Refresh, RefreshState, RefreshTrigger,
+};
 use uuid::Uuid;
 
 use crate::tables::DynamicTables;
@@ -18,46 +21,77 @@ pub(crate) enum Agreement {
     Unknown(String),
 }
 
+/// A publication of ours that the registry has not heard of.
+struct Ahead<'a> {
+    watermark: &'a Watermark,
+    snapshot: i64,
+    published_at: Timestamp,
+}
+
+enum Compared<'a> {
+    Agreement(Agreement),
+    Ahead(Ahead<'a>),
+}
+
 impl DynamicTables {
     /// Compares a table's watermark with its progress, and adopts what the lake says if a refresh of ours published
     /// it without the registry hearing of it.
     pub(crate) fn agree(&self, table: &mut DynamicTable, watermark: Option<&Watermark>) -> Result<Agreement> {
+        match self.compared(table, watermark)? {
+            Compared::Agreement(agreement) => Ok(agreement),
+            Compared::Ahead(ahead) => {
+                let snapshot = ahead.snapshot;
+                self.adopt(table, &ahead)?;
+                tracing::info!(table = %table.definition.name, snapshot, "adopted a refresh that the registry had not heard of");
+                Ok(Agreement::Agree)
+            }
+        }
+    }
+
+    /// The same without telling the registry: only this value of the table follows the lake.
+    pub(crate) fn agree_unrecorded(
+        &self,
+        table: &mut DynamicTable,
+        watermark: Option<&Watermark>,
+    ) -> Result<Agreement> {
+        match self.compared(table, watermark)? {
+            Compared::Agreement(agreement) => Ok(agreement),
+            Compared::Ahead(ahead) => {
+                table.progress = self.progress_of(table, &ahead)?;
+                Ok(Agreement::Agree)
+            }
+        }
+    }
+
+    fn compared<'a>(&self, table: &DynamicTable, watermark: Option<&'a Watermark>) -> Result<Compared<'a>> {
         let known = table.progress.refresh_id.as_deref();
+        let unknown = |reason: &str| Ok(Compared::Agreement(Agreement::Unknown(reason.to_owned())));
         let Some(watermark) = watermark else {
-            return Ok(match known {
-                None => Agreement::Agree,
-                Some(_) => Agreement::Unknown("the lake has lost the table's watermark".to_owned()),
-            });
+            return match known {
+                None => Ok(Compared::Agreement(Agreement::Agree)),
+                Some(_) => unknown("the lake has lost the table's watermark"),
+            };
         };
         if known == Some(watermark.refresh_id.as_str()) {
-            return Ok(Agreement::Agree);
+            return Ok(Compared::Agreement(Agreement::Agree));
         }
         let since = table.progress.snapshot.unwrap_or(0);
         let commits = self.session.provenance_since(since)?;
         let commit = commits.iter().rev().find_map(|(snapshot, time, provenance)| {
             let mut entries = provenance.refreshes.iter();
             entries.find(|entry| entry.refresh_id == watermark.refresh_id && entry.table_id == watermark.table_id)?;
-            Some((*snapshot, *time))
+            Some(Ahead { watermark, snapshot: *snapshot, published_at: *time })
         });
-        let Some((snapshot, published_at)) = commit else {
-            return Ok(Agreement::Unknown(
-                "the commit that published the table's content cannot be found".to_owned(),
-            ));
-        };
-        self.adopt(table, watermark, snapshot, published_at)?;
-        tracing::info!(table = %table.definition.name, snapshot, "adopted a refresh that the registry had not heard of");
-        Ok(Agreement::Agree)
+        commit.map_or_else(
+            || unknown("the commit that published the table's content cannot be found"),
+            |ahead| Ok(Compared::Ahead(ahead)),
+        )
     }
 
-    fn adopt(
-        &self,
-        table: &mut DynamicTable,
-        watermark: &Watermark,
-        snapshot: i64,
-        published_at: jiff::Timestamp,
-    ) -> Result<()> {
-        let before = table.progress.clone();
-        let mut after = before.clone();
+    /// The progress of a table that the lake is ahead with.
+    fn progress_of(&self, table: &DynamicTable, ahead: &Ahead<'_>) -> Result<Progress> {
+        let Ahead { watermark, snapshot, published_at } = *ahead;
+        let mut after = table.progress.clone();
         after.data_version = Some(watermark.data_version);
         after.data_timestamp =
             self.session.snapshot(watermark.data_version)?.map(|known| known.time).or(Some(published_at));
@@ -77,6 +111,13 @@ impl DynamicTables {
             duration_ms: None,
             error: None,
         });
+        Ok(after)
+    }
+
+    fn adopt(&self, table: &mut DynamicTable, ahead: &Ahead<'_>) -> Result<()> {
+        let Ahead { watermark, snapshot, published_at } = *ahead;
+        let before = table.progress.clone();
+        let after = self.progress_of(table, ahead)?;
         let id = Uuid::parse_str(&watermark.refresh_id).unwrap_or_else(|_| Uuid::now_v7());
         let mut refresh = self.history_of(id, table)?;
         refresh.state = RefreshState::Succeeded;

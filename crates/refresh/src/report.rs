@@ -64,8 +64,8 @@ pub struct RefreshReport {
 pub struct DryRun {
     /// The table.
     pub name: TableName,
-    /// What would be done.
-    pub action: RefreshAction,
+    /// What would be done; `None` when it would not come to that.
+    pub action: Option<RefreshAction>,
     /// Why.
     pub reason: String,
     /// Rows that would come.
@@ -74,6 +74,8 @@ pub struct DryRun {
     pub rows_deleted: u64,
     /// Some of them, with a first column `change`: `+` or `-`.
     pub sample: Rows,
+    /// What would go wrong.
+    pub error: Option<Error>,
 }
 
 /// Whether a table is what its query says at its data version.

@@ -11,6 +11,7 @@ use registry::DynamicTable;
 use sql::names::{TableName, quote_identifier};
 
 use crate::course::is_isolated;
+use crate::rehearsal::{Rehearsal, Rehearsed};
 use crate::tables::DynamicTables;
 
 /// The snapshots between which a source is looked at.
@@ -183,11 +184,18 @@ impl DynamicTables {
     }
 
     /// Reads what changed into temporary tables.
-    pub(crate) fn read_changes(&self, plan: &Plan, spans: &[Span], windows: Vec<Window>) -> Result<SourceChanges> {
+    pub(crate) fn read_changes(
+        &self,
+        plan: &Plan,
+        spans: &[Span],
+        windows: Vec<Window>,
+        rehearsal: &Rehearsal,
+    ) -> Result<SourceChanges> {
         let mut changes = SourceChanges::default();
         for (number, (source, (span, window))) in plan.sources.iter().zip(spans.iter().zip(&windows)).enumerate() {
-            let mut state = state_of(span);
-            if window.rule != WindowRule::Unchanged {
+            let mut state = rehearsal.state_of(span);
+            let rehearsed = rehearsal.change_of(&span.table);
+            if window.rule != WindowRule::Unchanged || rehearsed.is_some() {
                 let columns: Vec<String> = source.used.iter().map(|column| column.name.clone()).collect();
                 let apart: Vec<String> = source
                     .used
@@ -195,7 +203,7 @@ impl DynamicTables {
                     .filter(|column| has_equal_values_that_differ(&column.data_type))
                     .map(|column| column.name.clone())
                     .collect();
-                let (came, went) = self.read_change(number, window, &columns, &apart)?;
+                let (came, went) = self.read_change(number, window, rehearsed, &columns, &apart)?;
                 state.came = (came > 0).then(|| view(number, "came"));
                 state.went = (went > 0).then(|| view(number, "went"));
                 changes.came += came;
@@ -211,17 +219,22 @@ impl DynamicTables {
         &self,
         number: usize,
         window: &Window,
+        rehearsed: Option<&Rehearsed>,
         columns: &[String],
         apart: &[String],
     ) -> Result<(u64, u64)> {
         let delta = delta_table(number);
-        let rows = self.keep(&delta, &window.delta_sql_telling_apart(columns, apart, apply::WEIGHT))?;
+        let select = match rehearsed {
+            None => window.delta_sql_telling_apart(columns, apart, apply::WEIGHT),
+            Some(rehearsed) => rehearsed.delta_sql(window, columns, apart),
+        };
+        let rows = self.keep(&delta, &select)?;
         let weight = quote_identifier(apply::WEIGHT);
         let list = apply::column_list(columns);
         for (name, sign) in [("came", ">"), ("went", "<")] {
             self.name(&view(number, name), &format!("SELECT {list} FROM temp.main.{delta} WHERE {weight} {sign} 0"))?;
         }
-        if window.rule == WindowRule::Insertions {
+        if window.rule == WindowRule::Insertions && rehearsed.is_none() {
             return Ok((rows, 0));
         }
         let [came] = self.counts(&format!("SELECT count(*) FILTER ({weight} > 0) FROM temp.main.{delta}"))?;
@@ -250,7 +263,14 @@ fn broken(table: &TableName, from: SnapshotId, cause: Break) -> Result<String> {
 
 /// A source read at both ends of its span, with no change known.
 pub(crate) fn state_of(span: &Span) -> SourceState {
-    SourceState { table: span.table.clone(), old: span.from, new: Some(span.to), came: None, went: None }
+    SourceState {
+        table: span.table.clone(),
+        old: span.from,
+        new: Some(span.to),
+        new_relation: None,
+        came: None,
+        went: None,
+    }
 }
 
 fn view(source: usize, what: &str) -> String {

@@ -84,19 +84,20 @@ fn dry_run(context: &mut Context<'_>, tables: &DynamicTables, request: &RefreshR
     let wide = context.printer.format() != Format::Table;
     let mut columns = vec!["name", "action", "reason", "rows_inserted", "rows_deleted"];
     if wide {
-        columns.push("sample");
+        columns.extend(["sample", "error"]);
     }
     let mut listing = Listing::new(columns);
     for run in &runs {
         let mut row = vec![
             run.name.to_string().into(),
-            run.action.as_str().into(),
+            optional(run.action, |action| action.as_str().into()),
             run.reason.as_str().into(),
             run.rows_inserted.into(),
             run.rows_deleted.into(),
         ];
         if wide {
             row.push(sample(run).to_value().into());
+            row.push(optional(run.error.as_ref(), |error| error.message().into()));
         }
         listing.row(row);
     }
@@ -106,6 +107,9 @@ fn dry_run(context: &mut Context<'_>, tables: &DynamicTables, request: &RefreshR
         context.printer.listing(&sample(run));
     }
     context.printer.say("\nnothing was changed (--dry-run)");
+    for error in runs.iter().filter_map(|run| run.error.as_ref()) {
+        context.failed(error);
+    }
     Ok(())
 }
 

@@ -1,9 +1,12 @@
 //! Dynamic tables over real lakes. Every refresh ends with the oracle: the table equals its query.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs)]
 
+mod dry_run;
 mod memory;
 mod random_changes;
+
 mod regressions;
+mod schema_changes;
 mod slice;
 mod together;
 mod tpc;

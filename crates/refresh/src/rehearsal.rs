@@ -1,0 +1,248 @@
+//! What tables would hold after refreshes that nobody publishes: the content that the rehearsed refresh of one table gives
+//! is what the tables that read it are rehearsed over.
+//!
+//! Everything here is in temporary tables of the session. This module does not know how a change is computed or chosen.
+
+use std::collections::HashMap;
+
+use error::Result;
+use incremental::render::SourceState;
+use incremental::{Plan, apply};
+use lake::{Delete, Window, WindowRule};
+use serde_json::Value;
+use sql::names::{TableName, quote_identifier};
+use sql::query::Parser;
+use sql::tree;
+
+use crate::decide::Situation;
+use crate::prepare::{Prepared, output_columns};
+use crate::sources::{Span, state_of};
+use crate::tables::DynamicTables;
+
+/// How many of the rows that would change are shown.
+const SHOWN: usize = 20;
+
+/// The tables of a course that would change, each as it would be.
+#[derive(Debug, Default)]
+pub(crate) struct Rehearsal {
+    tables: HashMap<TableName, Rehearsed>,
+}
+
+/// A table as it would be after its refresh.
+#[derive(Debug)]
+pub(crate) struct Rehearsed {
+    /// The temporary view with its content.
+    content: String,
+    /// The temporary table with the rows that would come.
+    came: String,
+    /// The temporary table with the rows that would go, with their row ids.
+    went: String,
+    rows_inserted: u64,
+    rows_deleted: u64,
+    columns: Vec<(String, String)>,
+    /// Why what reads it cannot go on from what it was built from.
+    breaks: Option<String>,
+    /// The lake's table has other columns, or there is none.
+    reshaped: bool,
+}
+
+impl Rehearsed {
+    /// The change of some columns since the start of a window of the stored table, as [`Window::delta_sql`] gives it: the
+    /// rehearsed change comes on top.
+    pub fn delta_sql(&self, window: &Window, columns: &[String], apart: &[String]) -> String {
+        let list = apply::column_list(columns);
+        let (row_id, weight) = (apply::ROW_ID, apply::WEIGHT);
+        let came = format!("SELECT {list}, 1::TINYINT AS {weight} FROM temp.main.{}", self.came);
+        if window.rule == WindowRule::Unchanged {
+            return format!("SELECT {list}, -1::TINYINT AS {weight} FROM temp.main.{} UNION ALL {came}", self.went);
+        }
+        // A row that came within the window and would go again is no change.
+        let written: String = apart.iter().map(|column| format!(", {}::VARCHAR", quote_identifier(column))).collect();
+        format!(
+            "SELECT {list}, sum({weight})::TINYINT AS {weight} FROM (\
+             SELECT * FROM ({}) UNION ALL SELECT {row_id}, {list}, -1::TINYINT FROM temp.main.{}) \
+             GROUP BY {row_id}, {list}{written} HAVING sum({weight}) <> 0 UNION ALL {came}",
+            window.delta_with_row_id_sql(row_id, columns, weight),
+            self.went
+        )
+    }
+
+    fn changes(&self) -> bool {
+        self.rows_inserted + self.rows_deleted > 0 || self.reshaped
+    }
+}
+
+impl Rehearsal {
+    /// The rehearsed change of a table, if it would change.
+    pub fn change_of(&self, table: &TableName) -> Option<&Rehearsed> {
+        self.tables.get(table).filter(|rehearsed| rehearsed.changes())
+    }
+
+    fn changes_of<'a>(&'a self, plan: &'a Plan) -> impl Iterator<Item = &'a Rehearsed> {
+        plan.sources.iter().filter_map(|source| self.change_of(&source.name))
+    }
+
+    /// How many rows of the sources of a query would come or go.
+    pub fn changed_rows(&self, plan: &Plan) -> u64 {
+        self.changes_of(plan).map(|rehearsed| rehearsed.rows_inserted + rehearsed.rows_deleted).sum()
+    }
+
+    /// How many rows the sources would have that have `stored` rows.
+    pub fn source_rows(&self, plan: &Plan, stored: u64) -> u64 {
+        self.changes_of(plan)
+            .fold(stored, |rows, rehearsed| (rows + rehearsed.rows_inserted).saturating_sub(rehearsed.rows_deleted))
+    }
+
+    /// Why a source would not be one that can be gone on from.
+    pub fn breaks(&self, plan: &Plan) -> Option<String> {
+        self.changes_of(plan).find_map(|rehearsed| rehearsed.breaks.clone())
+    }
+
+    /// The sources as they were and would be, with no change known.
+    pub fn states_of(&self, spans: &[Span]) -> Vec<SourceState> {
+        spans.iter().map(|span| self.state_of(span)).collect()
+    }
+
+    /// A source as it was and would be.
+    pub fn state_of(&self, span: &Span) -> SourceState {
+        let new_relation = self.change_of(&span.table).map(|rehearsed| rehearsed.content.clone());
+        SourceState { new_relation, ..state_of(span) }
+    }
+
+    /// The columns that a table would have, if the lake's table does not have them.
+    pub fn columns(&self, table: &TableName) -> Option<&[(String, String)]> {
+        self.tables.get(table).filter(|rehearsed| rehearsed.reshaped).map(|rehearsed| rehearsed.columns.as_slice())
+    }
+
+    /// Whether some table would have other columns than it has.
+    pub fn reshapes(&self) -> bool {
+        self.tables.values().any(|rehearsed| rehearsed.reshaped)
+    }
+
+    /// A SELECT over the lake as one that reads the tables which would have other columns as they would be.
+    pub fn redirected(&self, select: &str, parser: &Parser, lake: &str) -> Result<String> {
+        let mut node = parser.parse(select)?.node;
+        tree::visit_mut(&mut node, &mut |child| {
+            if !tree::is(child, "BASE_TABLE") || tree::text(child, "catalog_name") != lake {
+                return;
+            }
+            let name = TableName::new(tree::text(child, "schema_name"), tree::text(child, "table_name"));
+            if let Some(rehearsed) = self.tables.get(&name).filter(|rehearsed| rehearsed.reshaped) {
+                child["catalog_name"] = Value::from("temp");
+                child["schema_name"] = Value::from("main");
+                child["table_name"] = Value::from(rehearsed.content.as_str());
+            }
+        });
+        parser.to_sql(&node)
+    }
+}
+
+impl DynamicTables {
+    /// Keeps what a table would hold after a change that was computed but will not be published. `at` is the snapshot at
+    /// which its rows were read.
+    pub(crate) fn keep_rehearsed(
+        &self,
+        rehearsal: &mut Rehearsal,
+        table: &TableName,
+        situation: &Situation,
+        prepared: &Prepared,
+        at: i64,
+    ) -> Result<()> {
+        let plan = &situation.analysis.plan;
+        let columns = output_columns(plan);
+        let list = apply::column_list(&columns);
+        let content = format!("__dt_rehearsed{}", rehearsal.tables.len());
+        let (came, went) = (format!("{content}_came"), format!("{content}_went"));
+        let mut rehearsed = Rehearsed {
+            content,
+            came,
+            went,
+            rows_inserted: prepared.rows_inserted,
+            rows_deleted: prepared.rows_deleted,
+            columns: plan.output.clone(),
+            breaks: None,
+            reshaped: true,
+        };
+        // Where the table is made anew, its old rows are not part of any change.
+        let stored = situation.target.and_then(|target| {
+            rehearsed.reshaped = !target.has_shape;
+            let altered = situation.reshape.as_ref().map(|reshape| &reshape.items);
+            let items = if target.has_shape { &list } else { altered? };
+            let name = table.quoted(self.lake.alias());
+            Some(format!("(SELECT rowid AS {}, {items} FROM {name} AT (VERSION => {at}))", apply::ROW_ID))
+        });
+        if stored.is_none() {
+            rehearsed.breaks = Some(match situation.target {
+                Some(_) => format!("{table} was dropped and created again, or replaced"),
+                None => format!("the state of {table} that the table was built from is not known"),
+            });
+        }
+        let typed: Vec<String> = plan
+            .output
+            .iter()
+            .map(|(name, data_type)| format!("{0}::{data_type} AS {0}", quote_identifier(name)))
+            .collect();
+        let nothing: Vec<String> = plan
+            .output
+            .iter()
+            .map(|(name, data_type)| format!("NULL::{data_type} AS {}", quote_identifier(name)))
+            .collect();
+        let nothing = format!("SELECT {} WHERE false", nothing.join(", "));
+        let came = prepared.insert.as_ref().unwrap_or(&nothing);
+        // As an insertion does it: by position, into the types of the columns.
+        self.session.execute(&format!(
+            "CREATE OR REPLACE TEMP TABLE {} AS SELECT {} FROM ({came}) AS __dt_came({list})",
+            rehearsed.came,
+            typed.join(", ")
+        ))?;
+        let went = match (&stored, &prepared.delete) {
+            (None, _) | (_, Delete::None) => format!("SELECT NULL::BIGINT AS {}, * FROM ({nothing})", apply::ROW_ID),
+            (Some(stored), Delete::All) => format!("SELECT * FROM {stored}"),
+            (Some(stored), Delete::RowIds(ids)) => {
+                format!("SELECT * FROM {stored} WHERE {} IN ({ids})", apply::ROW_ID)
+            }
+        };
+        self.session.execute(&format!("CREATE OR REPLACE TEMP TABLE {} AS {went}", rehearsed.went))?;
+        let stays = match (stored, &prepared.delete) {
+            (None, _) | (_, Delete::All) => nothing,
+            (Some(stored), Delete::None | Delete::RowIds(_)) => format!(
+                "SELECT {list} FROM {stored} AS __dt_t ANTI JOIN temp.main.{} AS __dt_w ON __dt_t.{1} = __dt_w.{1}",
+                rehearsed.went,
+                apply::ROW_ID
+            ),
+        };
+        self.session.execute(&format!(
+            "CREATE OR REPLACE TEMP VIEW {} AS {stays} UNION ALL SELECT {list} FROM temp.main.{}",
+            rehearsed.content, rehearsed.came
+        ))?;
+        rehearsal.tables.insert(table.clone(), rehearsed);
+        Ok(())
+    }
+
+    /// Some of the rows that would change in a table, with a first column `change`: `+` or `-`.
+    pub(crate) fn sample_of(&self, rehearsal: &Rehearsal, table: &TableName) -> Result<lake::Rows> {
+        let Some(rehearsed) =
+            rehearsal.tables.get(table).filter(|known| known.rows_inserted + known.rows_deleted > 0)
+        else {
+            return Ok(lake::Rows::default());
+        };
+        let columns: Vec<String> = rehearsed.columns.iter().map(|(name, _)| name.clone()).collect();
+        let list = apply::column_list(&columns);
+        self.session.query(&format!(
+            "SELECT * FROM (SELECT '+' AS change, {list} FROM temp.main.{} \
+             UNION ALL SELECT '-', {list} FROM temp.main.{}) ORDER BY ALL LIMIT {SHOWN}",
+            rehearsed.came, rehearsed.went
+        ))
+    }
+
+    /// Drops what a rehearsal kept.
+    pub(crate) fn forget_rehearsal(&self, rehearsal: &Rehearsal) -> Result<()> {
+        for rehearsed in rehearsal.tables.values() {
+            self.session.execute(&format!(
+                "DROP VIEW IF EXISTS temp.main.{}; DROP TABLE IF EXISTS temp.main.{}; DROP TABLE IF EXISTS temp.main.{}",
+                rehearsed.content, rehearsed.came, rehearsed.went
+            ))?;
+        }
+        Ok(())
+    }
+}
