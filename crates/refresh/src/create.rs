@@ -1,9 +1,10 @@
 //! CREATE [OR REPLACE | OR ALTER] DYNAMIC TABLE.
 //!
 //! A new table is registered first and filled then; if filling fails, the registration is taken back, and if the
-//! process dies in between, the next refresh by hand fills it, or a worker after a while. A replaced table is published under its new query first and
-//! registered then, so that the old definition stays in force until the new one is there; until then the old one is marked
-//! as one whose content is not known.
+//! process dies in between, the next refresh by hand fills it, or a worker after a while. A table that exists keeps what
+//! it has if the new query is the old one, however it is written. Otherwise it is published under its new query first
+//! and registered then, so that the old definition stays in force until the new one is there; until then the old one is
+//! marked as one whose content is not known.
 
 use std::collections::HashSet;
 use std::time::Duration;
@@ -52,10 +53,7 @@ impl DynamicTables {
         let warnings = notices(&analysis, &table, &tables);
         let mut result = match existing {
             None => self.create_new(table, &tables)?,
-            Some(existing)
-                if statement.mode == CreateMode::OrAlter
-                    && existing.definition.fingerprint == table.definition.fingerprint =>
-            {
+            Some(existing) if is_filled_by_the_same_query(&existing, &table) => {
                 self.change_properties(&existing, table)?
             }
             Some(existing) => self.replace(&existing, table, &tables)?,
@@ -184,17 +182,17 @@ impl DynamicTables {
 
     fn change_properties(&self, existing: &DynamicTable, table: DynamicTable) -> Result<Created> {
         let name = table.definition.name.clone();
-        if existing.definition.properties == table.definition.properties
-            && existing.definition.query == table.definition.query
-        {
-            return Ok(created(name, CreateAction::Unchanged, None));
+        let same_properties = existing.definition.properties == table.definition.properties;
+        if !same_properties || existing.definition.query != table.definition.query {
+            self.registry.alter(&[Alteration {
+                definition: table.definition,
+                sources: table.sources,
+                progress: None,
+            }])?;
         }
-        self.registry.alter(&[Alteration {
-            definition: table.definition,
-            sources: table.sources,
-            progress: None,
-        }])?;
-        Ok(created(name, CreateAction::Altered, None))
+        // Another way of writing the same query is kept as it is written, and changes nothing.
+        let action = if same_properties { CreateAction::Unchanged } else { CreateAction::Altered };
+        Ok(created(name, action, None))
     }
 
     /// Fills the table with the new query's result, then registers the query. Everything up to the publication
@@ -242,6 +240,13 @@ impl DynamicTables {
         self.registry.alter(&[alteration])?;
         Ok(created(name, CreateAction::Replaced, Some(report)))
     }
+}
+
+/// Whether the content is that of a query which differs in nothing but how it is written.
+fn is_filled_by_the_same_query(existing: &DynamicTable, table: &DynamicTable) -> bool {
+    let filled =
+        existing.progress.data_version.is_some() || table.definition.properties.initialize == Initialize::OnSchedule;
+    filled && existing.definition.fingerprint == table.definition.fingerprint
 }
 
 fn created(name: TableName, action: CreateAction, refresh: Option<RefreshReport>) -> Created {

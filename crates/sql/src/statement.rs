@@ -38,9 +38,9 @@ pub struct Located<T> {
 pub enum CreateMode {
     /// Fail (or do nothing, with `IF NOT EXISTS`).
     Create,
-    /// Put the new one in its place and initialise it again.
+    /// Put the new definition in its place. What the content has of the new result already is kept.
     OrReplace,
-    /// Change what differs and keep the content where that is possible.
+    /// Change what differs: the same as [`CreateMode::OrReplace`] in other words.
     OrAlter,
 }
 
