@@ -20,6 +20,7 @@ mod plan;
 mod reason;
 pub mod render;
 mod resolve;
+pub mod rewrite;
 pub mod rules;
 mod stage;
 

@@ -3,12 +3,16 @@
 use std::collections::HashSet;
 
 use error::{Result, Span};
-use registry::DynamicTable;
+use incremental::Plan;
+use incremental::rewrite::{Rewrite, rewrites};
+use registry::{Definition, DynamicTable};
 use sql::names::{ObjectName, TableName};
+use sql::properties::RefreshMode;
 
 use crate::course::{Course, with_upstream};
 use crate::decide::Situation;
 use crate::prepare::Steps;
+use crate::shape::Shape;
 use crate::sources::Told;
 use crate::tables::DynamicTables;
 
@@ -25,6 +29,8 @@ pub struct Explanation {
     pub reason: Option<String>,
     /// The operators of the query, parents first.
     pub tree: Vec<ExplainedNode>,
+    /// Other ways to write the query that would be incremental, or cheaper to keep up to date.
+    pub rewrites: Vec<Rewrite>,
     /// What it reads.
     pub sources: Vec<ExplainedSource>,
     /// What the next refresh would do; `None` when that cannot be told yet.
@@ -126,6 +132,7 @@ impl DynamicTables {
             mode: if table.definition.incremental { "INCREMENTAL" } else { "FULL" }.to_owned(),
             reason: table.definition.refresh_mode_reason.clone(),
             tree,
+            rewrites: self.rewrites(&table.definition, plan)?,
             sources,
             choice: Some(choice),
             statements,
@@ -150,6 +157,16 @@ impl DynamicTables {
         let table =
             table.ok_or_else(|| error::Error::new(error::Code::Conflict, "the table was dropped meanwhile"))?;
         Ok((course, table))
+    }
+
+    /// What the query could be written as; nothing for a table that is to be refreshed in full.
+    fn rewrites(&self, definition: &Definition, plan: &Plan) -> Result<Vec<Rewrite>> {
+        if definition.properties.refresh_mode == RefreshMode::Full {
+            return Ok(Vec::new());
+        }
+        let query = self.parser.parse(&definition.query)?;
+        let shape = Shape { lake: &self.lake, session: &self.session, rehearsed: None };
+        rewrites(&query, plan, &shape, &self.parser, self.lake.alias(), &definition.default_schema)
     }
 
     fn situation_of(&self, course: &Course, table: &DynamicTable) -> Result<Situation> {

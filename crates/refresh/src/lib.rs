@@ -39,6 +39,7 @@ mod verify;
 
 pub use describe::Description;
 pub use explain::{Choice, ExplainedNode, ExplainedSource, Explanation};
+pub use incremental::rewrite::Rewrite;
 pub use poll::Pass;
 pub use report::{Altered, Check, CreateAction, Created, DryRun, RefreshReport, RefreshRequest, Verification};
 pub use status::Status;

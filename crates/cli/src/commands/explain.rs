@@ -52,6 +52,12 @@ pub fn print(context: &mut Context<'_>, explanation: &Explanation, with_sql: boo
             |choice| json!({ "action": choice.action, "reason": choice.reason, "figures": object(&choice.figures) }),
         );
         record.field("tree", nodes);
+        let rewrites: Vec<serde_json::Value> = explanation
+            .rewrites
+            .iter()
+            .map(|rewrite| json!({ "change": rewrite.change, "effect": rewrite.effect, "query": rewrite.sql }))
+            .collect();
+        record.field("rewrites", rewrites);
         record.field("sources", sources.to_value());
         record.field("choice", serde_json::Value::from(choice));
         record.field("statements", explanation.statements.clone());
@@ -62,6 +68,13 @@ pub fn print(context: &mut Context<'_>, explanation: &Explanation, with_sql: boo
     context.printer.record(&record);
     context.printer.say(&format!("\n{}\n", tree.join("\n")));
     context.printer.listing_or(&sources, "it reads nothing");
+    for rewrite in &explanation.rewrites {
+        let gain = if explanation.reason.is_some() { "incremental" } else { "cheaper to keep up to date" };
+        let effect = rewrite.effect.as_deref().unwrap_or("it stays the same");
+        context
+            .printer
+            .say(&format!("\n{gain} if written {}; the result: {effect}\n  {}", rewrite.change, rewrite.sql));
+    }
     if let Some(choice) = &explanation.choice {
         context.printer.say(&format!("\nnext refresh: {}: {}", choice.action, choice.reason));
         for (figure, value) in choice.figures.iter().filter(|(_, value)| value != "null") {

@@ -133,6 +133,19 @@ fn refresh_follows_the_sources() {
 }
 
 #[test]
+fn explain_offers_a_rewrite_that_is_incremental() {
+    let program = Program::with_orders();
+    program.sql("CREATE DYNAMIC TABLE large TARGET_LAG = '5 minutes' AS SELECT id FROM orders WHERE id IN (SELECT id FROM orders WHERE amount > 8)");
+    let text = program.ok(&["explain", "large"]);
+    assert!(text.contains("incremental if written IN and EXISTS as joins; the result: it stays the same\n  SELECT id FROM orders SEMI JOIN"), "{text}");
+    let json: serde_json::Value =
+        serde_json::from_str(&program.ok(&["explain", "large", "--format", "json"])).unwrap();
+    let rewrites = json[0]["rewrites"].as_array().or_else(|| json["rewrites"].as_array()).unwrap();
+    assert_eq!(rewrites.len(), 1);
+    assert!(rewrites[0]["effect"].is_null() && rewrites[0]["query"].as_str().unwrap().contains("SEMI JOIN"));
+}
+
+#[test]
 fn explain_says_how_and_why() {
     let program = Program::with_many_orders();
     program.sql(DAILY);

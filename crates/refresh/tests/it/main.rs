@@ -7,6 +7,7 @@ mod memory;
 mod random_changes;
 
 mod regressions;
+mod rewrites;
 mod schema_changes;
 mod slice;
 mod together;
