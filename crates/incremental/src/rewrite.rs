@@ -60,7 +60,7 @@ pub fn rewrites(
         return Ok(Vec::new());
     }
     let analysed = |node: &Value| -> Result<Option<(String, Plan)>> {
-        let sql = parser.to_sql(node)?;
+        let sql = as_written(parser.to_sql(node)?, parser);
         // What does not bind or parse was no good idea.
         let analysed =
             parser.parse(&sql).and_then(|query| Plan::analyse(&query, catalog, parser, lake, default_schema));
@@ -111,6 +111,13 @@ pub fn rewrites(
         found.push(Rewrite { change: changes.join(", "), effect, sql });
     }
     Ok(found)
+}
+
+/// `count(*)`, which the engine writes as a function of another name, as people write it.
+fn as_written(sql: String, parser: &Parser) -> String {
+    let written = sql.replace("count_star()", "count(*)");
+    let read_back = parser.parse(&written).and_then(|query| parser.to_sql(&query.node));
+    if read_back.is_ok_and(|read_back| read_back == sql) { written } else { sql }
 }
 
 /// Whether changes are folded into the stored groups, both ways.

@@ -55,6 +55,10 @@ fn doing_it_again() {
     program.file("if_not_exists.sql", &DAILY.replace("TABLE daily", "TABLE IF NOT EXISTS daily"));
     assert!(program.ok(&["create", "-f", "if_not_exists.sql"]).contains("already exists"));
     program.file("or_replace.sql", &DAILY.replace("CREATE", "CREATE OR REPLACE"));
+    assert!(program.ok(&["create", "-f", "or_replace.sql"]).contains("unchanged"));
+    program.file("or_replace.sql", &DAILY.replace("CREATE", "CREATE OR REPLACE").replace("sum(", "max("));
+    assert!(program.ok(&["create", "-f", "or_replace.sql"]).contains("replaced"));
+    program.file("or_replace.sql", &DAILY.replace("CREATE", "CREATE OR REPLACE"));
     assert!(program.ok(&["create", "-f", "or_replace.sql"]).contains("replaced"));
     program.file("or_alter.sql", &DAILY.replace("CREATE", "CREATE OR ALTER"));
     assert!(program.ok(&["create", "-f", "or_alter.sql"]).contains("unchanged"));
