@@ -61,6 +61,9 @@ impl Usage {
                 if tree::text(child, "ref_type") == "NATURAL" {
                     self.direct_sources(child);
                 }
+            } else if tree::is(child, "PIVOT") {
+                // What is not turned is grouped by, or passed on.
+                self.direct_sources(&child["source"]);
             } else if tree::is(child, "SELECT_NODE") {
                 self.stars(child, &aliases);
             }

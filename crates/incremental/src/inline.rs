@@ -8,6 +8,7 @@ use std::collections::HashMap;
 use serde_json::Value;
 use sql::tree;
 
+use crate::clock::visit_own_times;
 use crate::render::Input;
 use crate::resolve::source_of;
 
@@ -93,6 +94,18 @@ pub fn number_leaves(node: &mut Value, leaves: &mut Vec<Input>) {
         mark_leaf(node, leaves.len());
         leaves.push(Input::Source(source));
         return;
+    }
+    if tree::is(node, "SELECT_NODE") {
+        // All mentions of the time in one WHERE are one leaf: its condition holds at one time or the other.
+        let leaf = leaves.len();
+        let mut found = false;
+        visit_own_times(node, &mut |time| {
+            found = true;
+            mark_leaf(time, leaf);
+        });
+        if found {
+            leaves.push(Input::Clock);
+        }
     }
     match node {
         Value::Array(children) => children.iter_mut().for_each(|child| number_leaves(child, leaves)),

@@ -11,6 +11,7 @@
 
 pub mod apply;
 mod catalog;
+pub mod clock;
 mod columns;
 mod expression;
 mod inline;

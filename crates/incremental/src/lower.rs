@@ -8,6 +8,7 @@ mod from;
 mod join;
 mod keys;
 mod limit;
+mod pivot;
 mod split;
 mod subquery;
 
@@ -18,6 +19,7 @@ use serde_json::Value;
 use sql::query::Parser;
 use sql::tree;
 
+use crate::clock::Clock;
 use crate::expression::{calls_aggregate, doubts, varies, where_it_is_stored, windows};
 use crate::inline::{inline, number_leaves};
 use crate::render::{Input, Inputs, Reading, Renderer, SourceState};
@@ -228,7 +230,8 @@ impl Lowering<'_> {
     /// Names and types of what a part of the query gives; `None` if it does not bind by itself, as what reads a
     /// neighbour's columns does not.
     fn describe(&self, node: &Value) -> Result<Option<Vec<(String, String)>>> {
-        let inputs = Inputs { sources: self.known.states, stages: &[] };
+        let some_time = Clock::default();
+        let inputs = Inputs { sources: self.known.states, stages: &[], clock: &some_time };
         let renderer = Renderer { parser: self.known.parser, lake: self.known.lake, inputs, stages: &self.stages };
         let sql = renderer.sql(&linear::all(node, &self.leaves, Reading::New))?;
         Ok(self.known.catalog.describe(&sql).ok())

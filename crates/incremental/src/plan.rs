@@ -7,6 +7,7 @@ use serde_json::Value;
 use sql::names::TableName;
 use sql::query::{Parser, Query};
 
+use crate::clock::{Clock, depends_on_time};
 use crate::columns::used_columns;
 use crate::lower::{Draft, Lowered, Shape, Surroundings, lower};
 use crate::render::{Input, Inputs, Reading, Renderer, SourceState};
@@ -70,6 +71,8 @@ pub struct Plan {
     pub reasons: Vec<Reason>,
     /// Two evaluations over the same data can differ, so the stored result cannot be checked against the query.
     pub volatile: bool,
+    /// Rows can come and go by the time alone: some WHERE asks for it.
+    pub follows_time: bool,
     /// The parts whose change is computed before that of the root, each behind those that it reads.
     pub stages: Vec<Stage>,
     /// The rule of its root.
@@ -96,7 +99,7 @@ impl Plan {
             resolve(&query.text, &query.node, catalog, parser, default_schema)?;
         let sources = with_used_columns(&resolved, &found);
         let states: Vec<SourceState> = sources.iter().map(|source| unversioned(&source.name)).collect();
-        let inputs = Inputs { sources: &states, stages: &[] };
+        let inputs = Inputs { sources: &states, stages: &[], clock: &Clock::default() };
         let renderer = Renderer { parser, lake, inputs, stages: &[] };
         let output = catalog.describe(&renderer.whole(&resolved, Reading::New)?)?;
         refuse_duplicates(&output)?;
@@ -112,6 +115,7 @@ impl Plan {
             }
             _ => None,
         };
+        let follows_time = depends_on_time(&resolved);
         let Lowered { stages, operators, reasons, volatile, .. } = lowered;
         Ok(Self {
             sources,
@@ -121,6 +125,7 @@ impl Plan {
             operators,
             reasons,
             volatile,
+            follows_time,
             stages,
             root,
             resolved,
@@ -152,7 +157,7 @@ impl Plan {
     /// As [`Renderer::sql`].
     pub fn identity(&self, parser: &Parser) -> Result<String> {
         let states: Vec<SourceState> = self.sources.iter().map(|source| unversioned(&source.name)).collect();
-        let inputs = Inputs { sources: &states, stages: &[] };
+        let inputs = Inputs { sources: &states, stages: &[], clock: &Clock::default() };
         let renderer = Renderer { parser, lake: "lake", inputs, stages: &[] };
         let query = renderer.whole(&self.resolved, Reading::New)?;
         let used: Vec<(String, Vec<(&str, &str)>)> = self

@@ -3,10 +3,11 @@
 
 use error::{Code, Error, Result};
 use serde_json::Value;
-use sql::names::TableName;
+use sql::names::{TableName, quote_literal};
 use sql::query::Parser;
 use sql::tree;
 
+use crate::clock::{Clock, is_clock};
 use crate::resolve::source_of;
 use crate::rules::linear;
 use crate::stage::{Stage, StageChange};
@@ -44,6 +45,8 @@ pub enum Input {
     Source(usize),
     /// A part of the query whose change is computed by itself, by its number.
     Stage(usize),
+    /// The data timestamp.
+    Clock,
 }
 
 /// Where a source is found in each [`Reading`].
@@ -71,6 +74,8 @@ pub struct Inputs<'a> {
     pub sources: &'a [SourceState],
     /// The change of each stage, by its number; stages that are not there yet have none.
     pub stages: &'a [StageChange],
+    /// The data timestamps.
+    pub clock: &'a Clock,
 }
 
 impl Inputs<'_> {
@@ -79,6 +84,8 @@ impl Inputs<'_> {
         let (came, went) = match input {
             Input::Source(source) => self.sources.get(source).map(|state| (&state.came, &state.went))?,
             Input::Stage(stage) => self.stages.get(stage).map(|change| (&change.came, &change.went))?,
+            // One time came and another went, though no table holds them.
+            Input::Clock => return self.clock.moved().then_some(""),
         };
         match reading {
             Reading::Came => came.as_deref(),
@@ -120,6 +127,8 @@ impl Renderer<'_> {
         tree::visit_mut(&mut node, &mut |child| {
             if let Some(source) = source_of(child) {
                 mark(child, reading, Input::Source(source));
+            } else if is_clock(child) {
+                mark(child, reading, Input::Clock);
             }
         });
         self.sql(&node)
@@ -138,6 +147,12 @@ impl Renderer<'_> {
     }
 
     fn place(&self, node: &mut Value, reading: Reading, input: Input) -> Result<()> {
+        if input == Input::Clock {
+            let old = matches!(reading, Reading::Old | Reading::Went);
+            let time = self.inputs.clock.old.as_ref().filter(|_| old).unwrap_or(&self.inputs.clock.new);
+            *node = self.parser.parse_expression(&quote_literal(time))?;
+            return Ok(());
+        }
         if matches!(reading, Reading::Came | Reading::Went) {
             let Some(table) = self.inputs.temporary(input, reading) else {
                 return Err(Error::new(
@@ -170,6 +185,7 @@ impl Renderer<'_> {
                 let alias = tree::text(node, "alias").to_owned();
                 *node = tree::derived_table(query, &alias, tree::list(node, "column_name_alias"));
             }
+            Input::Clock => {}
         }
         Ok(())
     }
@@ -189,6 +205,7 @@ pub(crate) fn mark(node: &mut Value, reading: Reading, input: Input) {
     node["table_name"] = Value::from(match input {
         Input::Source(number) => format!("source{number}"),
         Input::Stage(number) => format!("stage{number}"),
+        Input::Clock => "clock".to_owned(),
     });
 }
 
@@ -200,6 +217,9 @@ fn reading_of(node: &Value) -> Option<(Reading, Input)> {
     let reading = Reading::ALL.into_iter().find(|reading| reading.mark() == catalog)?;
     let name = tree::text(node, "table_name");
     let number = |prefix| name.strip_prefix(prefix).and_then(|number: &str| number.parse().ok());
-    let input = number("source").map(Input::Source).or_else(|| number("stage").map(Input::Stage))?;
+    let input = match name {
+        "clock" => Input::Clock,
+        _ => number("source").map(Input::Source).or_else(|| number("stage").map(Input::Stage))?,
+    };
     Some((reading, input))
 }

@@ -12,6 +12,7 @@ use sql::names::{ObjectName, TableName};
 use sql::query::Parser;
 use sql::tree;
 
+use crate::clock::mark_times;
 use crate::{Catalog, Column, Relation};
 
 /// The catalog name by which a marked table reference is known; its table name is the number of the source.
@@ -62,6 +63,11 @@ pub fn resolve(
     let place = Place { text, schema: default_schema, view_depth: 0 };
     resolver.walk(&mut node, &HashSet::new(), &place)?;
     shorten_column_references(&mut node, &resolver.sources);
+    let is_column = |name: &str| {
+        let mut columns = resolver.sources.iter().flat_map(|source| &source.columns);
+        columns.any(|column| column.name.eq_ignore_ascii_case(name))
+    };
+    mark_times(&mut node, &is_column, parser)?;
     Ok(Resolved { node, sources: resolver.sources, views: resolver.views, references: resolver.references })
 }
 

@@ -4,6 +4,8 @@ use registry::RefreshAction;
 use serde_json::{Value, json};
 use sql::properties::{Properties, RefreshMode};
 
+use crate::measured::Expected;
+
 /// Sources with fewer rows than this, all together, are read whole: the fixed costs of finding out what changed
 /// are more than it costs to compute everything.
 pub(crate) const FLOOR_ROWS: u64 = 1_000;
@@ -20,15 +22,21 @@ pub(crate) struct Figures {
     pub target_rows: Option<u64>,
     /// Groups that the change touches, where groups are recomputed.
     pub affected_groups: Option<u64>,
+    /// What earlier refreshes make expect, once both ways were measured.
+    pub expected: Option<Expected>,
 }
 
 impl Figures {
     /// As they are stored in the history.
     pub fn to_json(&self, threshold: f64) -> Value {
-        json!({
+        let mut figures = json!({
             "source_rows": self.source_rows, "changed_rows": self.changed_rows, "target_rows": self.target_rows,
             "affected_groups": self.affected_groups, "cardinality_threshold": threshold, "floor_rows": FLOOR_ROWS,
-        })
+        });
+        if let Some(expected) = self.expected {
+            figures["expected"] = expected.to_json();
+        }
+        figures
     }
 }
 
@@ -54,7 +62,13 @@ pub(crate) fn choose(properties: &Properties, figures: &Figures) -> Chosen {
             "{changed_rows} of {source_rows} source rows changed, more than the threshold of {}",
             properties.cardinality_threshold
         )),
-        RefreshMode::Auto => incremental(format!("{changed_rows} of {source_rows} source rows changed")),
+        RefreshMode::Auto => match figures.expected {
+            Some(expected) if expected.prefers_full() => full(format!(
+                "computing everything is expected to take {:.0} ms, the change {:.0} ms, by what earlier refreshes took",
+                expected.full, expected.incremental
+            )),
+            _ => incremental(format!("{changed_rows} of {source_rows} source rows changed")),
+        },
     }
 }
 
@@ -90,6 +104,17 @@ mod tests {
         assert_eq!(choose(&auto, &figures(500, 1)).action, RefreshAction::Full);
         assert_eq!(choose(&auto, &figures(10_000, 3_000)).action, RefreshAction::Incremental);
         assert_eq!(choose(&auto, &figures(10_000, 3_001)).action, RefreshAction::Full);
+    }
+
+    #[test]
+    fn auto_goes_by_what_was_measured() {
+        let mut slow = figures(10_000, 10);
+        slow.expected = Some(Expected { full: 100.0, incremental: 3_000.0 });
+        let chosen = choose(&Properties::default(), &slow);
+        assert_eq!(chosen.action, RefreshAction::Full);
+        assert!(chosen.reason.contains("100 ms, the change 3000 ms"), "{}", chosen.reason);
+        let demanded = Properties { refresh_mode: RefreshMode::Incremental, ..Properties::default() };
+        assert_eq!(choose(&demanded, &slow).action, RefreshAction::Incremental);
     }
 
     #[test]

@@ -53,6 +53,7 @@ impl DynamicTables {
         let named = self.named(&request.names, &tables)?;
         let order = with_upstream(&tables, &named)?;
         let full = if request.full { named } else { HashSet::new() };
+        self.let_time_pass(&tables, &order)?;
         let mut course = self.course(tables, &order, &full)?;
         let manner = Manner { trigger: request.trigger, worker: request.worker.as_deref(), full: &full };
         let mut reports = Vec::new();
@@ -98,6 +99,24 @@ impl DynamicTables {
             }
         };
         Ok(self.course_with(tables, since, changes))
+    }
+
+    /// Makes a snapshot if some table of `order` follows the time and has the newest data version already: in a lake in
+    /// which nothing happens the time would stand still. Whether one was made.
+    pub(crate) fn let_time_pass(&self, tables: &[DynamicTable], order: &[Uuid]) -> Result<bool> {
+        let follows_time = |table: &&DynamicTable| {
+            order.contains(&table.definition.id)
+                && self.analyse(&table.definition).is_ok_and(|analysis| analysis.plan.follows_time)
+        };
+        let by_time: Vec<&DynamicTable> = tables.iter().filter(follows_time).collect();
+        if by_time.is_empty() {
+            return Ok(false);
+        }
+        let current = self.session.current_snapshot()?.id;
+        match by_time.iter().find(|table| table.progress.data_version == Some(current)) {
+            Some(table) => self.make_snapshot(table).map(|()| true),
+            None => Ok(false),
+        }
     }
 
     /// Makes a snapshot that changes nothing but the fence of one table.

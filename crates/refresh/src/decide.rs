@@ -5,12 +5,14 @@ use std::sync::Arc;
 
 use error::Result;
 use lake::Watermark;
-use registry::{DynamicTable, RefreshAction};
+use registry::{DynamicTable, HistoryFilter, RefreshAction, RefreshState};
 use sql::names::TableName;
+use sql::properties::RefreshMode;
 
 use crate::analysis::Analysis;
-use crate::choose::{Chosen, Figures, choose, too_many_groups};
+use crate::choose::{Chosen, FLOOR_ROWS, Figures, choose, too_many_groups};
 use crate::course::Course;
+use crate::measured::{Expected, LOOKED_BACK, Measured};
 use crate::news::foreign_write;
 use crate::prepare::{Attempt, Prepared, Steps, Target};
 use crate::recover::Agreement;
@@ -125,8 +127,12 @@ impl DynamicTables {
         let spans = self.spans(plan, from, version, &course.tables)?;
         let mut figures = Figures { target_rows: situation.target.map(|target| target.rows), ..Figures::default() };
         figures.source_rows = course.rehearsal.source_rows(plan, self.source_rows(plan, version)?);
-        let unchanged_states =
-            SourceChanges { states: course.rehearsal.states_of(&spans), ..SourceChanges::default() };
+        let clock = self.clock(plan, from, version)?;
+        let unchanged_states = SourceChanges {
+            states: course.rehearsal.states_of(&spans),
+            clock: clock.clone(),
+            ..SourceChanges::default()
+        };
         let stored = Target {
             table: &table.definition.name,
             // Nobody else wrote to it, so what was published stands unchanged; the snapshot that published it may be gone.
@@ -154,6 +160,12 @@ impl DynamicTables {
             let reason = if full { "asked for".to_owned() } else { by_query.unwrap_or_default() };
             return full_outcome(Chosen { action: RefreshAction::Full, reason }, &stored, figures, steps);
         }
+        if plan.follows_time && clock.old.is_none() {
+            let reason = "the snapshot of its data version was expired, and with it the time it was computed for";
+            let chosen = Chosen { action: RefreshAction::Full, reason: reason.to_owned() };
+            return full_outcome(chosen, &stored, figures, steps);
+        }
+        let moved = plan.follows_time && clock.moved();
         let told = match course.rehearsal.breaks(plan) {
             Some(reason) => Told::Broken(reason),
             None => self.windows(&spans)?,
@@ -166,7 +178,7 @@ impl DynamicTables {
             }
         };
         let rehearsed_rows = course.rehearsal.changed_rows(plan);
-        if rehearsed_rows == 0 && windows.iter().all(lake::Window::is_unchanged) {
+        if !moved && rehearsed_rows == 0 && windows.iter().all(lake::Window::is_unchanged) {
             let chosen = Chosen { action: RefreshAction::NoData, reason: "no source has changed".to_owned() };
             return Ok(Outcome { chosen, figures, prepared: None });
         }
@@ -175,15 +187,16 @@ impl DynamicTables {
         self.follow_source_rows(&windows);
         figures.source_rows = course.rehearsal.source_rows(plan, self.source_rows(plan, version)?);
         let properties = &table.definition.properties;
+        figures.expected = self.expected(table, &figures)?;
         let mut chosen = choose(properties, &figures);
         steps.end("decide");
         if chosen.action == RefreshAction::Full {
             return full_outcome(chosen, &stored, figures, steps);
         }
-        let mut changes = self.read_changes(plan, &spans, windows, &course.rehearsal)?;
+        let mut changes = self.read_changes(plan, &spans, windows, &course.rehearsal, clock)?;
         steps.end("read changes");
         figures.changed_rows = changes.came + changes.went;
-        if figures.changed_rows == 0 {
+        if figures.changed_rows == 0 && !moved {
             chosen.action = RefreshAction::NoData;
             "what changed in the sources is nothing that the query looks at".clone_into(&mut chosen.reason);
             return Ok(Outcome { chosen, figures, prepared: None });
@@ -206,6 +219,24 @@ impl DynamicTables {
                 full_outcome(Chosen { action: RefreshAction::Full, reason }, &stored, figures, steps)
             }
         }
+    }
+
+    /// What the refresh may take both ways, by what earlier ones took, where that is asked for.
+    fn expected(&self, table: &DynamicTable, figures: &Figures) -> Result<Option<Expected>> {
+        let asked =
+            table.definition.properties.refresh_mode == RefreshMode::Auto && figures.source_rows >= FLOOR_ROWS;
+        if !asked {
+            return Ok(None);
+        }
+        let id = table.definition.id;
+        if let Some(known) = self.measured.borrow().get(id) {
+            return Ok(known.expect(figures.source_rows, figures.changed_rows));
+        }
+        let filter =
+            HistoryFilter { table: Some(id), state: Some(RefreshState::Succeeded), ..HistoryFilter::default() };
+        let measured = Measured::of(&self.registry.history(&filter, LOOKED_BACK)?);
+        let mut tables = self.measured.borrow_mut();
+        Ok(tables.keep(id, measured).expect(figures.source_rows, figures.changed_rows))
     }
 
     fn exists_at(&self, table: &TableName, version: i64) -> Result<Option<i64>> {

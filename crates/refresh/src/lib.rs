@@ -18,6 +18,7 @@ mod describe;
 mod drop;
 mod dry_run;
 mod explain;
+mod measured;
 mod news;
 mod pass;
 mod poll;

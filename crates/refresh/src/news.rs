@@ -26,6 +26,9 @@ impl DynamicTables {
         if course.version.id == version && table.progress.snapshot.is_some() && !has_upstream(table) {
             return Ok(true);
         }
+        if analysis.plan.follows_time && course.version.id != version {
+            return Ok(false);
+        }
         let after: Vec<&Change> = course.changes.changes.iter().filter(|change| change.snapshot > version).collect();
         let reshaped = |change: &&&Change| {
             !change.ours && !matches!(change.kind, ChangeKind::Inserted | ChangeKind::Deleted | ChangeKind::Compacted)

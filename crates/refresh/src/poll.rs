@@ -64,6 +64,10 @@ impl DynamicTables {
             return Ok(pass);
         }
         let order: Vec<Uuid> = decision.due.iter().map(|due| due.id).collect();
+        let (since, changes) = match self.let_time_pass(&tables, &order)? {
+            true => self.changes_for(&tables)?,
+            false => (since, changes),
+        };
         let mut course = self.course_with(tables, since, changes);
         let manner = Manner { trigger: RefreshTrigger::Scheduled, worker: Some(worker), full: &HashSet::new() };
         let mut failures = Vec::new();
@@ -142,10 +146,11 @@ impl DynamicTables {
         changes: &Changes,
         now: Timestamp,
     ) -> Option<Timestamp> {
-        let volatile = !table.definition.incremental
-            && self.analyse(&table.definition).is_ok_and(|analysis| analysis.plan.volatile);
+        let by_time = self.analyse(&table.definition).is_ok_and(|analysis| {
+            analysis.plan.follows_time || (!table.definition.incremental && analysis.plan.volatile)
+        });
         match &table.progress.last_refresh {
-            Some(last) if volatile => table.progress.data_version.map(|_| last.at),
+            Some(last) if by_time => table.progress.data_version.map(|_| last.at),
             _ => right_until(table, tables, changes, now),
         }
     }

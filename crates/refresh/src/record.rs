@@ -174,6 +174,7 @@ impl DynamicTables {
             }
             RefreshAction::NoData | RefreshAction::Incremental => None,
         };
+        self.measured.borrow_mut().follow(refresh);
         let change = ProgressChange { before, after: after.clone() };
         self.record(
             table,

@@ -4,6 +4,7 @@
 //! content of that data version, which is later than the data version.
 
 use error::{Code, Error, Result};
+use incremental::clock::Clock;
 use incremental::render::{Inputs, SourceState};
 use incremental::{Plan, StageChange, apply};
 use lake::{Break, SnapshotId, Window, WindowRule};
@@ -33,17 +34,19 @@ pub(crate) struct SourceChanges {
     pub came: u64,
     pub went: u64,
     pub windows: Vec<Window>,
+    /// The data timestamps.
+    pub clock: Clock,
 }
 
 impl SourceChanges {
     /// The states of everything that a query reads.
     pub fn inputs(&self) -> Inputs<'_> {
-        Inputs { sources: &self.states, stages: &self.stages }
+        Inputs { sources: &self.states, stages: &self.stages, clock: &self.clock }
     }
 
-    /// Whether rows went, from a source or from a stage.
+    /// Whether rows can have gone, from a source, from a stage or by the time.
     pub fn anything_went(&self) -> bool {
-        self.went > 0 || self.stages.iter().any(|stage| stage.went.is_some())
+        self.went > 0 || self.clock.moved() || self.stages.iter().any(|stage| stage.went.is_some())
     }
 }
 
@@ -124,6 +127,22 @@ impl DynamicTables {
         Ok(())
     }
 
+    /// The data timestamps of a refresh: when the snapshots of the two data versions were made. Those of a snapshot that was
+    /// expired are not known any more.
+    pub(crate) fn clock(&self, plan: &Plan, from: Option<SnapshotId>, to: SnapshotId) -> Result<Clock> {
+        if !plan.follows_time {
+            return Ok(Clock::default());
+        }
+        let time = |version: SnapshotId| -> Result<Option<String>> {
+            Ok(self.session.snapshot(version)?.map(|snapshot| snapshot.time.to_string()))
+        };
+        let new = time(to)?.ok_or_else(|| {
+            Error::new(Code::Conflict, format!("snapshot {to}, whose time the query asks for, was expired"))
+                .with_transient(true)
+        })?;
+        Ok(Clock { old: from.map(time).transpose()?.flatten(), new })
+    }
+
     /// The windows of all sources, or why one of them cannot be had. Sources that are looked at between the same
     /// snapshots, which is all plain tables, cost as much as one.
     pub(crate) fn windows(&self, spans: &[Span]) -> Result<Told> {
@@ -190,8 +209,9 @@ impl DynamicTables {
         spans: &[Span],
         windows: Vec<Window>,
         rehearsal: &Rehearsal,
+        clock: Clock,
     ) -> Result<SourceChanges> {
-        let mut changes = SourceChanges::default();
+        let mut changes = SourceChanges { clock, ..SourceChanges::default() };
         for (number, (source, (span, window))) in plan.sources.iter().zip(spans.iter().zip(&windows)).enumerate() {
             let mut state = rehearsal.state_of(span);
             let rehearsed = rehearsal.change_of(&span.table);

@@ -12,6 +12,7 @@ use sql::names::{ObjectName, TableName};
 use sql::query::Parser;
 
 use crate::analysis::AnalysisCache;
+use crate::measured::MeasuredTables;
 
 /// The dynamic tables of one lake: what they are (registry) and what they hold (lake).
 ///
@@ -29,6 +30,8 @@ pub struct DynamicTables {
     pub(crate) temporaries: RefCell<Vec<String>>,
     /// About how many rows the sources had at a snapshot, so that not every refresh has to ask for it.
     pub(crate) source_rows: RefCell<HashMap<TableName, (u64, SnapshotId)>>,
+    /// What refreshes have taken, by table.
+    pub(crate) measured: RefCell<MeasuredTables>,
     /// The watermarks that this process has moved, by table.
     pub(crate) watermarks: RefCell<HashMap<String, Watermark>>,
     /// The statements of a refresh, kept while it is explained.
@@ -70,6 +73,7 @@ impl DynamicTables {
             analyses: RefCell::default(),
             temporaries: RefCell::default(),
             source_rows: RefCell::default(),
+            measured: RefCell::default(),
             watermarks: RefCell::default(),
             trace: RefCell::default(),
             interrupted: Arc::default(),

@@ -84,7 +84,9 @@ impl DynamicTables {
             _ => watermark.data_version,
         };
         let spans = self.spans(plan, None, version, tables)?;
-        let states = SourceChanges { states: spans.iter().map(state_of).collect(), ..SourceChanges::default() };
+        let clock = self.clock(plan, None, version)?;
+        let states =
+            SourceChanges { states: spans.iter().map(state_of).collect(), clock, ..SourceChanges::default() };
         let query = plan.whole(&self.renderer(plan, &states), Reading::New)?;
         let columns = output_columns(plan);
         let rows = self.keep(EXPECTED, &query)?;

@@ -29,6 +29,7 @@ impl Lowering<'_> {
                 self.expression(operator, &values);
             }
             "EMPTY" => {}
+            "PIVOT" => self.pivot(node, depth)?,
             "TABLE_FUNCTION" => self.table_function(node, depth),
             // What is left of common table expressions after inlining is recursive.
             "BASE_TABLE" => {

@@ -224,8 +224,8 @@ impl Lowering<'_> {
             }
             let keys = self.columns_of(&node[side.field])?;
             if keys.is_empty() {
-                self.no_rule(operator, "a side of the join has no columns by a name of its own", node);
-                return Ok(Scope::default());
+                let all = leaves_in(node);
+                return Ok(Scope { sets: self.all_rows(operator, &all), breakers: Vec::new() });
             }
             let mut watched = Vec::new();
             if side.scope.is_linear() {
@@ -332,6 +332,7 @@ impl Lowering<'_> {
             let names = match self.leaves[leaf] {
                 Input::Source(source) => self.known.used[source].iter().map(|column| column.name.clone()).collect(),
                 Input::Stage(stage) => self.stages[stage].columns.clone(),
+                Input::Clock => Vec::new(),
             };
             return Ok(named(names));
         }
@@ -342,7 +343,7 @@ impl Lowering<'_> {
             }
             return Ok(columns);
         }
-        if tree::is(from, "SUBQUERY") && !alias.is_empty() {
+        if !alias.is_empty() {
             let columns = self.describe(&tree::select_star(from.clone()))?.unwrap_or_default();
             return Ok(columns.iter().map(|(name, _)| tree::column(&[alias, name])).collect());
         }

@@ -11,6 +11,7 @@ use sql::tree;
 use super::{Lowering, Scope, Shape, conjuncts};
 use crate::expression::{calls_aggregate, windows};
 use crate::inline::{leaf_of, mark_leaf};
+use crate::render::Input;
 use crate::rules::keyed::{KeySet, Place, input_query, key_items, named};
 
 /// The name of a subquery that stands by itself.
@@ -252,11 +253,17 @@ impl Lowering<'_> {
             let mut reference = tree::table_reference(SUBQUERY, &[]);
             mark_leaf(&mut reference, *leaf);
             let mut select = tree::empty_select();
-            select["from_table"] = reference;
+            if self.leaves[*leaf] == Input::Clock {
+                // That it moved is all that is asked of a time.
+                select["where_clause"] = reference;
+            } else {
+                select["from_table"] = reference;
+            }
             select["select_list"] = Value::from(key_items(&[]));
             select
         });
-        vec![KeySet::of_all_rows(watched.collect())]
+        let watched: Vec<Value> = watched.collect();
+        vec![KeySet::of_all_rows(watched)]
     }
 
     /// The equalities between the subquery's rows and the row it stands in.

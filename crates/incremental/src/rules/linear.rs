@@ -8,6 +8,7 @@
 use serde_json::Value;
 use sql::tree;
 
+use crate::clock::between_times;
 use crate::inline::leaf_of;
 use crate::render::{Input, Inputs, Reading, mark};
 
@@ -31,6 +32,9 @@ pub fn change(node: &Value, leaves: &[Input], changed: &Inputs<'_>) -> Vec<Term>
             }
             let mut term = node.clone();
             if keep_branch(&mut term, leaf) {
+                if *input == Input::Clock {
+                    only_by_time(&mut term, leaf, reading);
+                }
                 read(&mut term, leaves, |number| match number.cmp(&leaf) {
                     std::cmp::Ordering::Less => Reading::Old,
                     std::cmp::Ordering::Equal => reading,
@@ -41,6 +45,36 @@ pub fn change(node: &Value, leaves: &[Input], changed: &Inputs<'_>) -> Vec<Term>
         }
     }
     terms
+}
+
+/// Leaves of the SELECT whose WHERE holds this time only the rows for which the condition holds at one time alone.
+fn only_by_time(node: &mut Value, leaf: usize, reading: Reading) {
+    let other = if reading == Reading::Came { Reading::Went } else { Reading::Came };
+    tree::visit_mut(node, &mut |child| {
+        if !tree::is(child, "SELECT_NODE") || !contains_outside_selects(&child["where_clause"], leaf) {
+            return;
+        }
+        let at = |reading: Reading| {
+            let mut condition = child["where_clause"].clone();
+            tree::visit_mut(&mut condition, &mut |time| {
+                if leaf_of(time) == Some(leaf) {
+                    mark(time, reading, Input::Clock);
+                }
+            });
+            condition
+        };
+        child["where_clause"] = between_times(at(reading), at(other));
+    });
+}
+
+fn contains_outside_selects(node: &Value, leaf: usize) -> bool {
+    match node {
+        _ if tree::is(node, "SELECT_NODE") => false,
+        _ if leaf_of(node) == Some(leaf) => true,
+        Value::Array(children) => children.iter().any(|child| contains_outside_selects(child, leaf)),
+        Value::Object(fields) => fields.values().any(|child| contains_outside_selects(child, leaf)),
+        _ => false,
+    }
 }
 
 /// The query with every leaf read in one way.

@@ -238,6 +238,12 @@ const INCREMENTAL: &[(&str, &str)] = &[
         "distinct_on_windows",
         "SELECT DISTINCT ON (k) k, id, count(*) OVER (PARTITION BY k) AS n FROM fact ORDER BY k, id DESC, x, amount, g, f, seen",
     ),
+    ("unpivoted", "SELECT id, n, v FROM (SELECT id, x, k FROM fact) UNPIVOT (v FOR n IN (x, k)) WHERE v > 2"),
+    (
+        "pivoted",
+        "SELECT * FROM (SELECT g, k, x FROM fact) PIVOT (sum(x) AS s, count(*) AS n FOR k IN (1, 2, 3) GROUP BY g)",
+    ),
+    ("pivoted_whole", "PIVOT (SELECT k, g, f FROM fact) ON k IN (1, 2) USING sum(f)"),
     ("over_view", "SELECT region, count(*) AS n FROM joined_view GROUP BY region"),
 ];
 
