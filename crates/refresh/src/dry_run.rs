@@ -66,7 +66,7 @@ impl DynamicTables {
         Ok(runs)
     }
 
-    fn dry_run_one(&self, course: &mut Course, position: usize, full: bool) -> Result<DryRun> {
+    pub(crate) fn dry_run_one(&self, course: &mut Course, position: usize, full: bool) -> Result<DryRun> {
         let version = course.version;
         let mut table = course.tables[position].clone();
         if let Some(upstream) = failed_upstream(course, &table) {

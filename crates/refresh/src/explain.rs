@@ -2,15 +2,17 @@
 
 use std::collections::HashSet;
 
-use error::{Result, Span};
+use error::{Code, Error, Result, Span};
 use incremental::Plan;
 use incremental::rewrite::{Rewrite, rewrites};
-use registry::{Definition, DynamicTable};
+use registry::{Definition, DynamicTable, RefreshAction};
 use sql::names::{ObjectName, TableName};
 use sql::properties::RefreshMode;
+use uuid::Uuid;
 
+use crate::choose::{Chosen, Figures};
 use crate::course::{Course, with_upstream};
-use crate::decide::Situation;
+use crate::decide::{Outcome, Situation};
 use crate::prepare::Steps;
 use crate::shape::Shape;
 use crate::sources::Told;
@@ -91,8 +93,39 @@ impl DynamicTables {
     /// `QUERY` when it does not exist, and whatever a refresh would fail with.
     pub fn explain(&self, name: &ObjectName) -> Result<Explanation> {
         let table = self.find(name)?;
-        let (course, table) = self.rehearse(&table)?;
-        let situation = self.situation_of(&course, &table)?;
+        let tables = self.registry.load_all()?;
+        let order = with_upstream(&tables, &HashSet::from([table.definition.id]))?;
+        let mut course = self.course(tables, &order, &HashSet::new())?;
+        let source_rows = self.source_rows.borrow().clone();
+        let explanation = self.explain_after(&mut course, &order, table.definition.id);
+        self.trace.borrow_mut().take();
+        self.source_rows.replace(source_rows);
+        self.forget_temporaries()?;
+        self.forget_rehearsal(&course.rehearsal)?;
+        explanation
+    }
+
+    /// Explains the last table of `order` as it will be refreshed after the others.
+    fn explain_after(&self, course: &mut Course, order: &[Uuid], id: Uuid) -> Result<Explanation> {
+        let position_of = |course: &Course, id: Uuid| {
+            course
+                .tables
+                .iter()
+                .position(|table| table.definition.id == id)
+                .ok_or_else(|| Error::new(Code::Conflict, "the table was dropped meanwhile").with_transient(true))
+        };
+        for upstream in order.iter().filter(|upstream| **upstream != id) {
+            let position = position_of(course, *upstream)?;
+            let name = course.tables[position].definition.name.to_string();
+            self.dry_run_one(course, position, false).map_err(|error| error.with_context("table", name))?;
+            self.forget_temporaries()?;
+        }
+        let position = position_of(course, id)?;
+        let mut table = course.tables[position].clone();
+        let unchanged = self.is_unchanged(course, &table, false)?;
+        let watermark = self.watermark(course, &table)?;
+        let agreement = self.agree_unrecorded(&mut table, watermark.as_ref())?;
+        let situation = self.situation(course, &table, watermark.as_ref(), &agreement)?;
         let plan = &situation.analysis.plan;
         let text = &table.definition.query;
         let place = |location: Option<usize>| {
@@ -113,14 +146,18 @@ impl DynamicTables {
             }
         });
         let tree: Vec<ExplainedNode> = tree.collect();
-        let sources = self.explain_sources(&course, &table, &situation)?;
+        let sources = self.explain_sources(course, &table, &situation)?;
         *self.trace.borrow_mut() = Some(Vec::new());
-        let outcome = self.compute(&course, &table, &situation, false, &mut Steps::start());
+        let outcome = if unchanged {
+            let chosen = Chosen { action: RefreshAction::NoData, reason: "no source has changed".to_owned() };
+            Outcome { chosen, figures: Figures::default(), prepared: None }
+        } else {
+            self.compute(course, &table, &situation, false, &mut Steps::start())?
+        };
         let statements = self.trace.borrow_mut().take().unwrap_or_default();
-        self.forget_temporaries()?;
-        let outcome = outcome?;
         let figures = outcome.figures.to_json(table.definition.properties.cardinality_threshold);
-        let figures = figures.as_object().into_iter().flatten();
+        // Where nothing changed, no figure was asked for.
+        let figures = figures.as_object().filter(|_| !unchanged).into_iter().flatten();
         let choice = Choice {
             action: outcome.chosen.action.as_str().to_owned(),
             reason: outcome.chosen.reason,
@@ -139,26 +176,6 @@ impl DynamicTables {
         })
     }
 
-    /// A course for one table to the newest version that everything it reads has already.
-    fn rehearse(&self, table: &DynamicTable) -> Result<(Course, DynamicTable)> {
-        let tables = self.registry.load_all()?;
-        let order = with_upstream(&tables, &HashSet::from([table.definition.id]))?;
-        let mut course = self.course(tables, &order, &HashSet::new())?;
-        let upstream = order.iter().filter(|id| **id != table.definition.id);
-        let versions = upstream
-            .filter_map(|id| course.tables.iter().find(|other| other.definition.id == *id)?.progress.data_version);
-        if let Some(version) = versions.min()
-            && version < course.version.id
-            && let Some(snapshot) = self.session.snapshot(version)?
-        {
-            course.version = snapshot;
-        }
-        let table = course.tables.iter().find(|other| other.definition.id == table.definition.id).cloned();
-        let table =
-            table.ok_or_else(|| error::Error::new(error::Code::Conflict, "the table was dropped meanwhile"))?;
-        Ok((course, table))
-    }
-
     /// What the query could be written as; nothing for a table that is to be refreshed in full.
     fn rewrites(&self, definition: &Definition, plan: &Plan) -> Result<Vec<Rewrite>> {
         if definition.properties.refresh_mode == RefreshMode::Full {
@@ -167,12 +184,6 @@ impl DynamicTables {
         let query = self.parser.parse(&definition.query)?;
         let shape = Shape { lake: &self.lake, session: &self.session, rehearsed: None };
         rewrites(&query, plan, &shape, &self.parser, self.lake.alias(), &definition.default_schema)
-    }
-
-    fn situation_of(&self, course: &Course, table: &DynamicTable) -> Result<Situation> {
-        let id = table.definition.id.to_string();
-        let watermark = self.session.watermarks()?.into_iter().find(|mark| mark.table_id == id);
-        self.situation(course, table, watermark.as_ref(), &crate::recover::Agreement::Agree)
     }
 
     fn explain_sources(
