@@ -16,6 +16,7 @@ use crate::rules::aggregate;
 use crate::rules::fold::Fold;
 use crate::rules::keyed::Keyed;
 use crate::rules::linear::{self, Term};
+use crate::rules::state::{Aggregate, StateFold};
 use crate::stage::Stage;
 use crate::{Catalog, Column, Operator, Reason};
 
@@ -106,7 +107,7 @@ impl Plan {
         let used = sources.iter().map(|source| source.used.as_slice()).collect();
         let surroundings = Surroundings { parser, catalog, lake, sources: &found, used, states: &states };
         let mut lowered = lower(&resolved, &surroundings)?;
-        let root = root(&mut lowered, &found, &output, parser);
+        let root = root(&mut lowered, &found, &output, &surroundings);
         let canonical = match &root {
             Root::Linear(linear) if lowered.canonical => Some((linear.node.clone(), linear.leaves.clone())),
             Root::Keyed(keyed) if lowered.canonical => {
@@ -137,6 +138,15 @@ impl Plan {
     #[must_use]
     pub const fn incremental(&self) -> bool {
         !matches!(self.root, Root::Opaque)
+    }
+
+    /// The operator and its state, if it is kept by a state table.
+    #[must_use]
+    pub fn state(&self) -> Option<(&Keyed, &StateFold)> {
+        match &self.root {
+            Root::Keyed(keyed) => keyed.state.as_ref().map(|state| (keyed.as_ref(), state)),
+            Root::Opaque | Root::Linear(_) => None,
+        }
     }
 
     /// The whole query with every source read in one way.
@@ -190,7 +200,12 @@ fn with_used_columns(resolved: &Value, found: &[ResolvedSource]) -> Vec<Source> 
         .collect()
 }
 
-fn root(lowered: &mut Lowered, sources: &[ResolvedSource], output: &[(String, String)], parser: &Parser) -> Root {
+fn root(
+    lowered: &mut Lowered,
+    sources: &[ResolvedSource],
+    output: &[(String, String)],
+    known: &Surroundings<'_>,
+) -> Root {
     let shape = std::mem::replace(&mut lowered.shape, Shape::Opaque);
     if !lowered.reasons.is_empty() {
         return Root::Opaque;
@@ -221,19 +236,37 @@ fn root(lowered: &mut Lowered, sources: &[ResolvedSource], output: &[(String, St
         Some(calls) => {
             // What a stage gives can have another meaning than a source's column of the same name.
             let sources = if lowered.stages.is_empty() { sources } else { &[] };
-            Fold::analyse(&node, &keys, key_columns.as_deref(), output, sources, calls, parser)
+            Fold::analyse(&node, &keys, key_columns.as_deref(), output, sources, calls, known.parser)
         }
         None => Err("it is no aggregate".to_owned()),
     };
+    let state = match &calls {
+        Some(calls) if linearity.breakers.is_empty() && fold.is_err() => {
+            let (keys, parser, catalog) = (keys.as_slice(), known.parser, known.catalog);
+            Some(StateFold::analyse(&Aggregate { node: &node, keys, output, calls, parser, catalog }))
+        }
+        _ => None,
+    };
+    let (fold, state) = match state {
+        // What the result lacks, the state holds: what neither can do is the reason.
+        Some(Err(reason)) => (Err(reason), None),
+        Some(Ok(state)) => (fold, Some(state)),
+        None => (fold, None),
+    };
     if calls.is_some() {
-        lowered.operators[operator].rule = Some(match &fold {
-            Ok(_) => "fold the change into its groups".to_owned(),
-            Err(reason) if keys.is_empty() => format!("recompute when anything changed; no folding: {reason}"),
-            Err(reason) => format!("recompute the affected groups; no folding: {reason}"),
+        lowered.operators[operator].rule = Some(match (&fold, &state) {
+            (_, Some(state)) => {
+                format!("fold the change into its groups; the state table holds {}", state.shown())
+            }
+            (Ok(_), None) => "fold the change into its groups".to_owned(),
+            (Err(reason), None) if keys.is_empty() => {
+                format!("recompute when anything changed; no folding: {reason}")
+            }
+            (Err(reason), None) => format!("recompute the affected groups; no folding: {reason}"),
         });
     }
     let keyed = Keyed::below(node, lowered.leaves.clone(), sets, linearity, unique);
-    Root::Keyed(Box::new(keyed.at_root(key_columns, fold, top)))
+    Root::Keyed(Box::new(keyed.at_root(key_columns, fold, state, top)))
 }
 
 fn refuse_duplicates(output: &[(String, String)]) -> Result<()> {

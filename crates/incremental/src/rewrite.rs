@@ -1,19 +1,17 @@
-//! Small rewrites of a query that would make it incremental, or cheaper to keep: each is tried, and only what the analysis
-//! finds to be so is offered.
+//! Small rewrites of a query that would make it incremental: each is tried, and only what the analysis finds to be so is
+//! offered.
 //!
 //! A rewrite that says it gives the same result does so for every content of the tables. This module does not know the
 //! data, and looks at the outermost SELECT only.
 
-mod groups;
-mod subqueries;
-
 use error::Result;
-use serde_json::Value;
+use serde_json::{Value, json};
 use sql::query::{Parser, Query};
 use sql::tree;
 
-use crate::expression::calls_aggregate;
-use crate::{Catalog, Plan, Root};
+use crate::expression::{calls_aggregate, windows};
+use crate::rules::keyed::named;
+use crate::{Catalog, Plan};
 
 /// Another way to write a query.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -30,21 +28,13 @@ pub struct Rewrite {
 type Attempt = fn(&Value, &Plan, &Parser) -> Option<Value>;
 
 /// The rewrites that may give a query a rule: what they change, what becomes of the result, and how.
-const FOR_A_RULE: [(&str, Option<&str>, Attempt); 5] = [
-    ("IN and EXISTS as joins", None, subqueries::as_joins),
-    ("without DISTINCT, which GROUP BY makes superfluous", None, without_distinct),
-    ("the windows over a subquery that groups", None, groups::windows_over_groups),
-    ("with the GROUP BY keys in the select list", Some("it has further columns at the end"), groups::with_keys),
-    (
-        "floating-point values summed as decimals",
-        Some(
-            "values are rounded to 4 decimals, sums are DECIMAL, and values beyond 14 digits before the point are an error",
-        ),
-        groups::with_exact_sums,
-    ),
+const FOR_A_RULE: [(&str, Option<&str>, Attempt); 3] = [
+    ("the first rows by ORDER BY and LIMIT", None, first_rows),
+    ("the condition on the time in a WHERE over the groups", None, time_over_groups),
+    ("with the GROUP BY keys in the select list", Some("it has further columns at the end"), with_keys),
 ];
 
-/// What the query could be written as to be incremental, or to have its changes folded. Empty if nothing small is known.
+/// What the query could be written as to be incremental. Empty if it is, or if nothing small is known.
 ///
 /// # Errors
 /// `INTERNAL` when a rewritten tree cannot be turned into SQL.
@@ -56,59 +46,22 @@ pub fn rewrites(
     lake: &str,
     default_schema: &str,
 ) -> Result<Vec<Rewrite>> {
-    if !tree::is(&query.node, "SELECT_NODE") {
+    if !tree::is(&query.node, "SELECT_NODE") || plan.incremental() {
         return Ok(Vec::new());
     }
-    let analysed = |node: &Value| -> Result<Option<(String, Plan)>> {
-        let sql = as_written(parser.to_sql(node)?, parser);
+    let mut found = Vec::new();
+    for (change, effect, attempt) in FOR_A_RULE {
+        let Some(node) = attempt(&query.node, plan, parser) else { continue };
+        let sql = as_written(parser.to_sql(&node)?, parser);
         // What does not bind or parse was no good idea.
         let analysed =
             parser.parse(&sql).and_then(|query| Plan::analyse(&query, catalog, parser, lake, default_schema));
-        Ok(analysed.ok().map(|plan| (sql, plan)))
-    };
-    let keeps_result = |effect: Option<&str>, new: &Plan| effect.is_some() || new.output == plan.output;
-    let mut found = Vec::new();
-    if plan.incremental() {
-        if !folds(plan)
-            && let Some(node) = groups::with_counts(&query.node, plan, parser)
-            && let Some((sql, new)) = analysed(&node)?
-            && folds(&new)
-        {
-            found.push(Rewrite {
-                change: "with the counts that let a change be folded into its groups".to_owned(),
-                effect: Some("it has further columns at the end".to_owned()),
-                sql,
-            });
-        }
-        return Ok(found);
-    }
-    let (mut all, mut changes, mut effects) = (query.node.clone(), Vec::new(), Vec::new());
-    for (change, effect, attempt) in FOR_A_RULE {
-        // Nobody needs another result where the same can be had.
-        let is_needed = effect.is_none() || found.is_empty();
-        if is_needed
-            && let Some(node) = attempt(&query.node, plan, parser)
-            && let Some((sql, new)) = analysed(&node)?
+        if let Ok(new) = analysed
             && new.incremental()
-            && keeps_result(effect, &new)
+            && (effect.is_some() || new.output == plan.output)
         {
-            let effect = effect.map(str::to_owned);
-            found.push(Rewrite { change: change.to_owned(), effect, sql });
+            found.push(Rewrite { change: change.to_owned(), effect: effect.map(str::to_owned), sql });
         }
-        if let Some(node) = attempt(&all, plan, parser) {
-            all = node;
-            changes.push(change);
-            effects.extend(effect);
-        }
-    }
-    if found.is_empty()
-        && changes.len() > 1
-        && let Some((sql, new)) = analysed(&all)?
-        && new.incremental()
-        && keeps_result(effects.first().copied(), &new)
-    {
-        let effect = (!effects.is_empty()).then(|| effects.join("; "));
-        found.push(Rewrite { change: changes.join(", "), effect, sql });
     }
     Ok(found)
 }
@@ -120,30 +73,89 @@ fn as_written(sql: String, parser: &Parser) -> String {
     if read_back.is_ok_and(|read_back| read_back == sql) { written } else { sql }
 }
 
-/// Whether changes are folded into the stored groups, both ways.
-fn folds(plan: &Plan) -> bool {
-    match &plan.root {
-        Root::Keyed(keyed) => keyed.fold.as_ref().is_ok_and(crate::rules::fold::Fold::invertible),
-        _ => false,
+/// `QUALIFY row_number() OVER (ORDER BY x) <= 10` as `ORDER BY x LIMIT 10`.
+fn first_rows(node: &Value, _: &Plan, _: &Parser) -> Option<Value> {
+    let qualify = &node["qualify"];
+    let window = &qualify["left"];
+    let limit = &qualify["right"];
+    let last = limit["value"]["value"].as_u64().filter(|_| tree::is(limit, "CONSTANT"))?;
+    let count = match tree::text(qualify, "type") {
+        "COMPARE_LESSTHANOREQUALTO" => last,
+        "COMPARE_LESSTHAN" => last.checked_sub(1)?,
+        "COMPARE_EQUAL" if last == 1 => 1,
+        _ => return None,
+    };
+    let whole = tree::text(window, "type") == "WINDOW_ROW_NUMBER" && tree::list(window, "partitions").is_empty();
+    let orders = tree::list(window, "orders");
+    let ordered = tree::list(node, "modifiers").iter().all(|other| tree::text(other, "type") == "ORDER_MODIFIER");
+    if !whole || orders.is_empty() || !ordered || !windows(&node["select_list"]).is_empty() {
+        return None;
+    }
+    let mut limit = limit.clone();
+    limit["value"]["value"] = Value::from(count);
+    let mut node = node.clone();
+    node["qualify"] = Value::Null;
+    node["modifiers"] = json!([
+        { "type": "ORDER_MODIFIER", "orders": orders },
+        { "type": "LIMIT_MODIFIER", "limit": limit, "offset": null },
+    ]);
+    Some(node)
+}
+
+/// A condition of HAVING that asks for the time, as a WHERE over a subquery that groups: there the time is that of the data.
+fn time_over_groups(node: &Value, plan: &Plan, parser: &Parser) -> Option<Value> {
+    if node["having"].is_null() || !windows(&node["select_list"]).is_empty() {
+        return None;
+    }
+    let mut inner = node.clone();
+    let mut condition = inner["having"].take();
+    let mut calls: Vec<Value> = Vec::new();
+    replace_calls(&mut condition, parser, &mut calls);
+    let items = inner["select_list"].as_array_mut()?;
+    items.extend(calls.iter().enumerate().map(|(number, call)| named(call.clone(), &format!("having{}", number + 1))));
+    inner["modifiers"] = json!([]);
+    let mut outer = tree::empty_select();
+    outer["select_list"] = plan.output.iter().map(|(name, _)| tree::column(&["grouped", name])).collect();
+    outer["from_table"] = tree::derived_table(inner, "grouped", &[]);
+    outer["where_clause"] = condition;
+    Some(outer)
+}
+
+/// Puts columns in the place of calls of aggregates.
+fn replace_calls(node: &mut Value, parser: &Parser, calls: &mut Vec<Value>) {
+    if tree::is(node, "FUNCTION") && calls_aggregate(node, parser) {
+        let known = calls.iter().position(|call| tree::same_expression(call, node)).unwrap_or_else(|| {
+            calls.push(node.clone());
+            calls.len() - 1
+        });
+        *node = tree::column(&["grouped", &format!("having{}", known + 1)]);
+        return;
+    }
+    match node {
+        Value::Array(children) => children.iter_mut().for_each(|child| replace_calls(child, parser, calls)),
+        Value::Object(fields) => fields.values_mut().for_each(|child| replace_calls(child, parser, calls)),
+        _ => {}
     }
 }
 
-/// Whether a SELECT groups, or is one group.
-fn is_grouped(node: &Value, parser: &Parser) -> bool {
-    !tree::list(node, "group_expressions").is_empty()
-        || tree::text(node, "aggregate_handling") == "FORCE_AGGREGATES"
-        || calls_aggregate(&node["select_list"], parser)
-}
-
-/// A DISTINCT over groups all of whose keys are shown.
-fn without_distinct(node: &Value, _: &Plan, parser: &Parser) -> Option<Value> {
-    let plain = |modifier: &Value| {
-        tree::text(modifier, "type") == "DISTINCT_MODIFIER" && tree::list(modifier, "distinct_on_targets").is_empty()
-    };
-    let superfluous = is_grouped(node, parser)
-        && tree::list(node, "modifiers").iter().any(plain)
-        && groups::hidden_keys(node, parser)?.is_empty();
+/// With the keys that are not in the select list at its end.
+fn with_keys(node: &Value, _: &Plan, _: &Parser) -> Option<Value> {
+    let items = tree::list(node, "select_list");
+    if items.iter().any(|item| tree::is(item, "STAR")) || tree::list(node, "group_sets").len() > 1 {
+        return None;
+    }
+    let hidden = tree::list(node, "group_expressions").iter().filter(|key| {
+        let is_shown = |item: &Value| {
+            let alias = tree::text(item, "alias");
+            let by_name = tree::column_reference(key).as_deref().is_some_and(|parts| {
+                matches!(parts, [name] if !alias.is_empty() && alias.eq_ignore_ascii_case(name))
+            });
+            by_name || tree::same_expression(item, key)
+        };
+        !tree::is(key, "CONSTANT") && !items.iter().any(is_shown)
+    });
+    let hidden: Vec<Value> = hidden.cloned().collect();
     let mut node = node.clone();
-    node["modifiers"].as_array_mut().filter(|_| superfluous)?.retain(|modifier| !plain(modifier));
+    node["select_list"].as_array_mut().filter(|_| !hidden.is_empty())?.extend(hidden);
     Some(node)
 }

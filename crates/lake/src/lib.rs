@@ -29,7 +29,7 @@ pub use catalog::CatalogKind;
 pub use failure::mask;
 pub use options::Options;
 pub use provenance::{Provenance, ProvenanceEntry};
-pub use publish::{Delete, Publication, TableChange, Watermark, WatermarkMove};
+pub use publish::{BOOKKEEPING_SCHEMA, Delete, Publication, TableChange, Watermark, WatermarkMove};
 pub use session::{InterruptHandle, Rows, Session};
 pub use settings::Settings;
 pub use snapshot::{Change, ChangeKind, Changes, Snapshot, SnapshotId};

@@ -69,8 +69,11 @@ pub struct WatermarkMove {
     pub new: Option<Watermark>,
 }
 
+/// The schema of what dynamic tables need besides themselves. It exists once anything was published.
+pub const BOOKKEEPING_SCHEMA: &str = "__dynamic_tables";
+
 /// Schema and table of the watermarks.
-const SCHEMA: &str = "__dynamic_tables";
+const SCHEMA: &str = BOOKKEEPING_SCHEMA;
 const TABLE: &str = "watermarks";
 
 /// A row that every publisher of a first watermark updates. Insertions alone never conflict, so without it two

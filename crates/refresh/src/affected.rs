@@ -36,29 +36,38 @@ impl DynamicTables {
             let terms = self.terms(plan, &terms, changes)?;
             let selects: Vec<&str> = terms.iter().map(|(_, sql)| sql.as_str()).collect();
             let keys: Vec<String> = (0..*key_count).map(key_column).collect();
-            let some_null: Vec<String> = keys.iter().map(|key| format!("{key} IS NULL")).collect();
-            let some_null = some_null.join(" OR ");
             let all = format!("SELECT DISTINCT {} FROM (({}))", keys.join(", "), selects.join(") UNION ALL ("));
-            let (table, null_table) = (format!("__dt_keys{set}"), format!("__dt_keys_with_null{set}"));
-            let groups = self.keep(&table, &all)?;
-            let with_null = self.keep(&null_table, &format!("SELECT * FROM temp.main.{table} WHERE {some_null}"))?;
-            if with_null > 0 && keyed.null_touches_all(set) {
+            let (groups, restrictions) = self.split_keys(set, *key_count, &all)?;
+            if keyed.null_touches_all(set) && restrictions.iter().any(|restriction| restriction.with_null) {
                 return Ok(all_rows);
             }
             affected.groups += groups;
-            if with_null < groups {
-                affected.parts.push(vec![Restriction { set, table: table.clone(), with_null: false }]);
-            }
-            if with_null > 0 {
-                self.work(&format!("DELETE FROM temp.main.{table} WHERE {some_null}"))?;
-                affected.parts.push(vec![Restriction { set, table: null_table, with_null: true }]);
-            }
+            affected.parts.extend(restrictions.into_iter().map(|restriction| vec![restriction]));
         }
         if counts.len() > 1 {
             // A row can have touched keys of several sets.
             affected.parts = vec![affected.parts.into_iter().flatten().collect()];
         }
         Ok(affected)
+    }
+
+    /// Keeps keys, those with a NULL in a table of their own: how many there are, and the conditions on them, of which no
+    /// row fulfils two.
+    pub(crate) fn split_keys(&self, set: usize, key_count: usize, keys: &str) -> Result<(u64, Vec<Restriction>)> {
+        let some_null: Vec<String> = (0..key_count).map(|key| format!("{} IS NULL", key_column(key))).collect();
+        let some_null = some_null.join(" OR ");
+        let (table, null_table) = (format!("__dt_keys{set}"), format!("__dt_keys_with_null{set}"));
+        let groups = self.keep(&table, keys)?;
+        let with_null = self.keep(&null_table, &format!("SELECT * FROM temp.main.{table} WHERE {some_null}"))?;
+        let mut restrictions = Vec::new();
+        if with_null < groups {
+            restrictions.push(Restriction { set, table: table.clone(), with_null: false });
+        }
+        if with_null > 0 {
+            self.work(&format!("DELETE FROM temp.main.{table} WHERE {some_null}"))?;
+            restrictions.push(Restriction { set, table: null_table, with_null: true });
+        }
+        Ok((groups, restrictions))
     }
 
     /// The affected groups as they were or are.

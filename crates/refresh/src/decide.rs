@@ -140,9 +140,13 @@ impl DynamicTables {
             items: None,
             rows: situation.target.map_or(0, |target| target.rows),
         };
+        // The state is continued from the snapshot at which the stored rows are read.
+        let readable = if situation.start_over.is_none() { stored.snapshot } else { None };
+        let known_state = |figures: &Figures| self.known_state(course, table, plan, readable, figures.source_rows);
         let full_outcome =
             |chosen: Chosen, target: &Target<'_>, figures: Figures, steps: &mut Steps| -> Result<Outcome> {
-                let prepared = self.prepare_full(plan, &unchanged_states, target, steps)?;
+                let state = known_state(&figures)?;
+                let prepared = self.prepare_full(plan, &unchanged_states, target, state.as_ref(), steps)?;
                 Ok(Outcome { chosen, figures, prepared: Some(prepared) })
             };
         if let Some(reason) = &situation.start_over {
@@ -193,6 +197,11 @@ impl DynamicTables {
         if chosen.action == RefreshAction::Full {
             return full_outcome(chosen, &stored, figures, steps);
         }
+        let state = known_state(&figures)?;
+        if let Some(Err(why)) = state.as_ref().map(|state| &state.stored) {
+            let reason = format!("its state table cannot be continued: {why}");
+            return full_outcome(Chosen { action: RefreshAction::Full, reason }, &stored, figures, steps);
+        }
         let mut changes = self.read_changes(plan, &spans, windows, &course.rehearsal, clock)?;
         steps.end("read changes");
         figures.changed_rows = changes.came + changes.went;
@@ -208,7 +217,7 @@ impl DynamicTables {
             let figures = Figures { affected_groups: Some(groups), ..figures.clone() };
             too_many_groups(properties, &figures).map(|chosen| chosen.reason)
         };
-        let attempt = self.prepare_incremental(plan, &mut changes, &stored, &too_many, steps)?;
+        let attempt = self.prepare_incremental(plan, &mut changes, &stored, state.as_ref(), &too_many, steps)?;
         figures.affected_groups = affected.get();
         match attempt {
             Attempt::Prepared(prepared) => {

@@ -79,13 +79,14 @@ impl DynamicTables {
         let mut publication = Publication { message: "drop dynamic tables".to_owned(), ..Publication::default() };
         for table in doomed {
             // Without a watermark the table in the lake, if there is one, was never ours.
+            publication.statements_before.extend(self.drop_state(table.definition.id)?);
             if let Some(watermark) = mark(table) {
                 publication.watermarks.push(WatermarkMove { expected: Some(watermark), new: None });
                 let name = table.definition.name.quoted(self.lake.alias());
                 publication.statements_before.push(format!("DROP TABLE IF EXISTS {name}"));
             }
         }
-        if !publication.watermarks.is_empty() {
+        if !publication.watermarks.is_empty() || !publication.statements_before.is_empty() {
             self.session.publish(&publication)?;
         }
         Ok(())

@@ -31,6 +31,7 @@ mod report;
 mod reshape;
 mod shape;
 mod sources;
+mod state;
 mod status;
 mod tables;
 mod temporaries;

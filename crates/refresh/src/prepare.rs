@@ -6,25 +6,26 @@ use std::time::{Duration, Instant};
 use error::{Code, Error, Result};
 use incremental::apply;
 use incremental::render::{Reading, Renderer};
-use incremental::rules::fold::Fold;
-use incremental::rules::keyed::{Keyed, Restriction};
+use incremental::rules::fold::{Fold, LOST};
+use incremental::rules::keyed::{Keyed, Restriction, key_column};
 use incremental::rules::linear::Term;
 use incremental::{Plan, Root};
 use lake::{Delete, SnapshotId, Window};
-use sql::names::TableName;
+use sql::names::{TableName, quote_identifier};
 
 use crate::sources::SourceChanges;
+use crate::state::{KnownState, StateChange};
 use crate::tables::DynamicTables;
 
 /// Writing only the difference of a full refresh pays while at most this share of the rows differs.
 const DIFFERENCE_SHARE: f64 = 0.5;
 
-const RESULT: &str = "__dt_result";
+pub(crate) const RESULT: &str = "__dt_result";
 pub(crate) const CHANGE: &str = "__dt_change";
 const DELETES: &str = "__dt_deletes";
 const INSERTS: &str = "__dt_inserts";
 const GROUPS: &str = "__dt_groups";
-const STORED: &str = "__dt_stored";
+pub(crate) const STORED: &str = "__dt_stored";
 const FOLDED: &str = "__dt_folded";
 
 /// A change that is ready to be published.
@@ -40,6 +41,8 @@ pub(crate) struct Prepared {
     pub how: String,
     /// The reads of the feed that must still be right when it is published.
     pub windows: Vec<Window>,
+    /// What happens to the state table along with it.
+    pub state: Option<Box<StateChange>>,
 }
 
 impl Prepared {
@@ -53,6 +56,7 @@ impl Prepared {
             rows_read: 0,
             how: "nothing to change".to_owned(),
             windows: Vec::new(),
+            state: None,
         }
     }
 }
@@ -96,17 +100,27 @@ impl Steps {
 
 impl DynamicTables {
     /// The whole result at the new version; against a stored one only the difference, where that is less.
+    /// Where the table has a state, the result is computed from it.
     pub(crate) fn prepare_full(
         &self,
         plan: &Plan,
         changes: &SourceChanges,
         target: &Target<'_>,
+        state: Option<&KnownState<'_>>,
         steps: &mut Steps,
     ) -> Result<Prepared> {
-        let renderer = self.renderer(plan, changes);
-        let query = plan.whole(&renderer, Reading::New)?;
-        let rows = self.keep(RESULT, &query)?;
+        let rows = match state {
+            Some(state) => self.compute_state(plan, state, changes)?,
+            None => self.keep(RESULT, &plan.whole(&self.renderer(plan, changes), Reading::New)?)?,
+        };
         steps.end("compute");
+        let mut prepared = self.prepare_result(plan, rows, target, steps)?;
+        prepared.state = state.map(|state| self.replaced_state(state).map(Box::new)).transpose()?;
+        Ok(prepared)
+    }
+
+    /// The change to a computed result of so many rows.
+    fn prepare_result(&self, plan: &Plan, rows: u64, target: &Target<'_>, steps: &mut Steps) -> Result<Prepared> {
         let all = |delete, rows_deleted, how: &str| Prepared {
             delete,
             insert: (rows > 0).then(|| format!("SELECT * FROM temp.main.{RESULT}")),
@@ -115,6 +129,7 @@ impl DynamicTables {
             rows_read: rows,
             how: how.to_owned(),
             windows: Vec::new(),
+            state: None,
         };
         if target.snapshot.is_none() || target.rows == 0 {
             // The count is a figure of the catalog: rows that it does not know of must go all the same.
@@ -151,6 +166,7 @@ impl DynamicTables {
         plan: &Plan,
         changes: &mut SourceChanges,
         target: &Target<'_>,
+        state: Option<&KnownState<'_>>,
         too_many: &dyn Fn(u64) -> Option<String>,
         steps: &mut Steps,
     ) -> Result<Attempt> {
@@ -165,12 +181,16 @@ impl DynamicTables {
             Root::Keyed(keyed) => {
                 self.compute_stages(plan, changes)?;
                 let linear = keyed.has_linear_input(&changes.inputs());
-                match (keyed.linear_change(&changes.inputs()), &keyed.fold, &keyed.top) {
-                    (Some(terms), ..) => self.by_value(plan, &terms, changes, target)?,
-                    (None, Ok(fold), _) if linear && (fold.invertible() || !changes.anything_went()) => {
-                        self.fold(keyed, fold, changes, plan, target)?
+                let terms = keyed.linear_change(&changes.inputs());
+                match (&keyed.fold, &keyed.top) {
+                    _ if let Some(terms) = terms => self.by_value(plan, &terms, changes, target)?,
+                    _ if let Some(state) = state
+                        && let Ok(stored) = &state.stored =>
+                    {
+                        self.fold_state(plan, state, stored, changes, target, too_many)?
                     }
-                    (None, _, Some(top)) => match self.first_rows(keyed, top, changes, plan, target)? {
+                    (Ok(fold), _) if linear => self.fold(keyed, fold, changes, plan, target, too_many)?,
+                    (_, Some(top)) => match self.first_rows(keyed, top, changes, plan, target)? {
                         Some(prepared) => Attempt::Prepared(prepared),
                         None => self.recompute_groups(keyed, changes, plan, target, too_many)?,
                     },
@@ -215,6 +235,7 @@ impl DynamicTables {
                 rows_read: 0,
                 how: "appended".to_owned(),
                 windows: Vec::new(),
+                state: None,
             }));
         }
         self.net_by_value(&terms, columns, target)
@@ -263,6 +284,7 @@ impl DynamicTables {
             rows_read: 0,
             how: "applied the change".to_owned(),
             windows: Vec::new(),
+            state: None,
         }))
     }
 
@@ -273,6 +295,7 @@ impl DynamicTables {
         changes: &SourceChanges,
         plan: &Plan,
         target: &Target<'_>,
+        too_many: &dyn Fn(u64) -> Option<String>,
     ) -> Result<Attempt> {
         let terms = keyed.changed_input(fold, &changes.inputs());
         if terms.is_empty() {
@@ -281,14 +304,20 @@ impl DynamicTables {
         let terms = self.terms(plan, &terms, changes)?;
         self.keep(GROUPS, &fold.deltas(&apply::weighted(&terms)))?;
         self.keep(FOLDED, &fold.new_rows(&format!("temp.main.{GROUPS}"), &self.stored(target)))?;
-        let [negative, deleted, inserted] = self.counts(&format!(
-            "SELECT count(*) FILTER (__dt_rows < 0), \
+        let [negative, lost, deleted, inserted] = self.counts(&format!(
+            "SELECT count(*) FILTER (__dt_rows < 0), count(*) FILTER ({LOST}), \
              count(*) FILTER ({0} IS NOT NULL AND NOT __dt_same), count(*) FILTER (__dt_rows > 0 AND NOT __dt_same) \
              FROM temp.main.{FOLDED}",
             apply::ROW_ID
         ))?;
         if negative > 0 {
             return Ok(Attempt::Full("a stored group has fewer rows than went".to_owned()));
+        }
+        if lost > 0 {
+            return match too_many(lost) {
+                Some(reason) => Ok(Attempt::Full(reason)),
+                None => self.fold_around_lost(keyed, changes, plan, target, lost).map(Attempt::Prepared),
+            };
         }
         let columns = apply::column_list(&output_columns(plan));
         Ok(Attempt::Prepared(Prepared {
@@ -307,7 +336,45 @@ impl DynamicTables {
             rows_read: 0,
             how: "folded the change into its groups".to_owned(),
             windows: Vec::new(),
+            state: None,
         }))
+    }
+
+    /// Folds the change into its groups but for those that may have lost an extreme, which are computed again.
+    fn fold_around_lost(
+        &self,
+        keyed: &Keyed,
+        changes: &SourceChanges,
+        plan: &Plan,
+        target: &Target<'_>,
+        lost: u64,
+    ) -> Result<Prepared> {
+        let columns = output_columns(plan);
+        let list = apply::column_list(&columns);
+        let keys: Vec<String> = keyed.key_columns.iter().flatten().map(|column| columns[*column].clone()).collect();
+        let restrictions = if keys.is_empty() {
+            vec![Vec::new()]
+        } else {
+            let named = keys.iter().enumerate();
+            let named: Vec<String> =
+                named.map(|(key, column)| format!("{} AS {}", quote_identifier(column), key_column(key))).collect();
+            let select = format!("SELECT {} FROM temp.main.{FOLDED} WHERE {LOST}", named.join(", "));
+            let (_, restrictions) = self.split_keys(0, keys.len(), &select)?;
+            restrictions.into_iter().map(|restriction| vec![restriction]).collect()
+        };
+        let mut new = vec![format!("SELECT {list} FROM temp.main.{FOLDED} WHERE __dt_rows > 0 AND NOT {LOST}")];
+        for restriction in restrictions {
+            let groups = keyed.restricted(Reading::New, &restriction, &self.parser)?;
+            new.push(format!("SELECT {list} FROM ({})", self.renderer(plan, changes).sql(&groups)?));
+        }
+        let touched = format!(
+            "SELECT {list}, {0} FROM (SELECT rowid AS {0}, * FROM {1}) WHERE {0} IN (SELECT {0} FROM temp.main.{FOLDED})",
+            apply::ROW_ID,
+            self.stored(target)
+        );
+        self.keep(STORED, &touched)?;
+        let how = format!("folded the change into its groups ({})", lost_groups(lost));
+        Ok(Prepared { how, ..self.replace_stored(&new.join(" UNION ALL "), &columns)? })
     }
 
     fn recompute_groups(
@@ -343,17 +410,26 @@ impl DynamicTables {
             let stored = format!("SELECT {} FROM temp.main.{STORED}", apply::column_list(&columns));
             return self.net_by_value(&[(true, new), (false, stored)], &columns, target);
         }
-        let list = apply::column_list(&columns);
+        let how = match keys.len() {
+            0 => "recomputed the aggregate".to_owned(),
+            _ => format!("recomputed {groups} affected {}", if groups == 1 { "group" } else { "groups" }),
+        };
+        Ok(Attempt::Prepared(Prepared { how, ..self.replace_stored(&new, &columns)? }))
+    }
+
+    /// Replaces the rows in [`STORED`], of which no two are equal, by those of a SELECT.
+    pub(crate) fn replace_stored(&self, new: &str, columns: &[String]) -> Result<Prepared> {
+        let list = apply::column_list(columns);
         let both = format!(
             "(SELECT {list}, NULL::BIGINT AS {0}, 1::BIGINT AS {1} FROM ({new}) UNION ALL \
              SELECT {list}, {0}, -1::BIGINT FROM temp.main.{STORED})",
             apply::ROW_ID,
             apply::WEIGHT
         );
-        self.keep(CHANGE, &apply::net_with_row_id(&both, &columns))?;
+        self.keep(CHANGE, &apply::net_with_row_id(&both, columns))?;
         let (came, went) = self.weights(CHANGE)?;
         let weight = apply::WEIGHT;
-        Ok(Attempt::Prepared(Prepared {
+        Ok(Prepared {
             delete: if went == 0 {
                 Delete::None
             } else {
@@ -362,13 +438,8 @@ impl DynamicTables {
             insert: (came > 0).then(|| format!("SELECT {list} FROM temp.main.{CHANGE} WHERE {weight} > 0")),
             rows_inserted: came,
             rows_deleted: went,
-            rows_read: 0,
-            how: match keys.len() {
-                0 => "recomputed the aggregate".to_owned(),
-                _ => format!("recomputed {groups} affected {}", if groups == 1 { "group" } else { "groups" }),
-            },
-            windows: Vec::new(),
-        }))
+            ..Prepared::nothing()
+        })
     }
 
     /// The stored rows of the target, as a relation.
@@ -389,6 +460,14 @@ impl DynamicTables {
              coalesce(-sum({weight}) FILTER ({weight} < 0), 0)::BIGINT FROM temp.main.{change}"
         ))?;
         Ok((came, went))
+    }
+}
+
+/// That the extremes of groups had to be looked for again.
+pub(crate) fn lost_groups(lost: u64) -> String {
+    match lost {
+        1 => "1 group had lost an extreme and was read again".to_owned(),
+        _ => format!("{lost} groups had lost an extreme and were read again"),
     }
 }
 

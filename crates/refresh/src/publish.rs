@@ -31,7 +31,7 @@ impl DynamicTables {
         table: &DynamicTable,
         expected: Option<&Watermark>,
         prepared: &Prepared,
-        statements_before: Vec<String>,
+        mut statements_before: Vec<String>,
         mark: &Mark<'_>,
     ) -> Result<(Snapshot, Watermark)> {
         let definition = &table.definition;
@@ -42,13 +42,18 @@ impl DynamicTables {
             refresh_id: mark.refresh.to_string(),
             fence: expected.map_or(table.progress.fence, |expected| expected.fence) + 1,
         };
+        let mut changes = vec![TableChange {
+            table: definition.name.clone(),
+            delete: prepared.delete.clone(),
+            insert: prepared.insert.clone(),
+        }];
+        if let Some(state) = &prepared.state {
+            statements_before.extend(state.statements(self.lake.alias()));
+            changes.push(state.rows(self.lake.alias(), &watermark.refresh_id));
+        }
         let publication = Publication {
             statements_before,
-            changes: vec![TableChange {
-                table: definition.name.clone(),
-                delete: prepared.delete.clone(),
-                insert: prepared.insert.clone(),
-            }],
+            changes,
             watermarks: vec![WatermarkMove { expected: expected.cloned(), new: Some(watermark.clone()) }],
             provenance: Provenance {
                 refreshes: vec![ProvenanceEntry {

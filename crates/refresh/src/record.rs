@@ -105,17 +105,24 @@ impl DynamicTables {
         };
         let (mut inserted, mut deleted, mut read) = (0, 0, figures.changed_rows);
         // A full refresh that found no difference has nothing to publish either, unless the watermark must move.
-        let nothing = |prepared: &Prepared| prepared.rows_inserted == 0 && prepared.rows_deleted == 0;
+        let nothing = |prepared: &Prepared| {
+            let state = prepared.state.as_ref().is_some_and(|state| state.changed);
+            prepared.rows_inserted == 0 && prepared.rows_deleted == 0 && !state
+        };
         let prepared = prepared.filter(|prepared| situation.start_over.is_some() || !nothing(prepared));
         if let Some(prepared) = &prepared {
             (inserted, deleted, read) = (prepared.rows_inserted, prepared.rows_deleted, prepared.rows_read);
             let output = &situation.analysis.plan.output;
-            let statements = match (&situation.target, &situation.reshape) {
+            let mut statements = match (&situation.target, &situation.reshape) {
                 (Some(target), _) if target.has_shape => Vec::new(),
                 (Some(_), Some(reshape)) => reshape.statements.clone(),
                 (found, _) => create_table(self.lake.alias(), table, output, found.is_some()),
             };
             let reshaped = !statements.is_empty();
+            if situation.start_over.is_some() && prepared.state.is_none() {
+                // The query may have been one that needed a state.
+                statements.extend(self.drop_state(definition.id)?);
+            }
             let mark = Mark {
                 refresh: refresh.id,
                 version,

@@ -94,6 +94,8 @@ pub struct Verification {
     /// Rows that differ in nothing but the last digits of floating-point values, which depend on the order in which
     /// sums are taken. Not counted as missing or surplus.
     pub float_noise: u64,
+    /// Rows of its state table that are not what folding needs. The table itself can be right all the same.
+    pub wrong_state_rows: u64,
     /// Some of the rows that differ, with a first column `difference`: `missing` or `surplus`.
     pub sample: Rows,
     /// Why nothing was compared.
@@ -106,7 +108,7 @@ impl Verification {
     /// Whether the comparison took place and found the table equal to its query.
     #[must_use]
     pub const fn equal(&self) -> bool {
-        self.skipped.is_none() && self.missing == 0 && self.surplus == 0
+        self.skipped.is_none() && self.missing == 0 && self.surplus == 0 && self.wrong_state_rows == 0
     }
 }
 

@@ -43,11 +43,6 @@ impl SourceChanges {
     pub fn inputs(&self) -> Inputs<'_> {
         Inputs { sources: &self.states, stages: &self.stages, clock: &self.clock }
     }
-
-    /// Whether rows can have gone, from a source, from a stage or by the time.
-    pub fn anything_went(&self) -> bool {
-        self.went > 0 || self.clock.moved() || self.stages.iter().any(|stage| stage.went.is_some())
-    }
 }
 
 /// Whether the changes of all sources can be told.

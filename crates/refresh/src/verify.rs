@@ -90,6 +90,8 @@ impl DynamicTables {
         let query = plan.whole(&self.renderer(plan, &states), Reading::New)?;
         let columns = output_columns(plan);
         let rows = self.keep(EXPECTED, &query)?;
+        let wrong_state_rows =
+            self.wrong_state_rows(plan, table, &watermark.refresh_id, &states)?.unwrap_or_default();
         let stored = format!(
             "SELECT {} FROM {}",
             apply::column_list(&columns),
@@ -118,6 +120,7 @@ impl DynamicTables {
             missing,
             surplus,
             float_noise,
+            wrong_state_rows,
             sample,
             skipped: None,
             error: None,
@@ -170,6 +173,7 @@ fn not_compared(table: &DynamicTable, why: &str) -> Verification {
         missing: 0,
         surplus: 0,
         float_noise: 0,
+        wrong_state_rows: 0,
         sample: lake::Rows::default(),
         skipped: Some(why.to_owned()),
         error: None,

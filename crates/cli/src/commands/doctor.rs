@@ -111,7 +111,9 @@ fn open_lake(context: &Context<'_>, findings: &mut Vec<Finding>) -> (Option<Lake
     let opened = Lake::open(&context.config.lake).and_then(|lake| {
         let session = lake.session()?;
         let snapshot = session.current_snapshot()?;
-        let tables = session.tables()?.len();
+        let tables = session.tables()?;
+        // The bookkeeping is not the user's.
+        let tables = tables.iter().filter(|table| table.name.schema != lake::BOOKKEEPING_SCHEMA).count();
         let details =
             format!("snapshot {} with {tables} tables, data in {}", snapshot.id, lake::mask(lake.data_path()));
         Ok((lake, session, details))

@@ -37,7 +37,7 @@ pub fn print(context: &mut Context<'_>, verifications: &[Verification]) {
             verification.missing.into(),
             verification.surplus.into(),
             verification.float_noise.into(),
-            optional(verification.skipped.as_deref(), Into::into),
+            optional(details(verification).as_deref(), Into::into),
         ];
         if wide {
             row.push(Listing::from_rows(&verification.sample).to_value().into());
@@ -60,15 +60,27 @@ pub fn print(context: &mut Context<'_>, verifications: &[Verification]) {
         context.failed(error);
     }
     for verification in compared.iter().filter(|one| !one.equal()) {
-        let problem = format!(
-            "{} differs from its query: {} rows missing, {} too many",
-            verification.name, verification.missing, verification.surplus
-        );
+        let problem = if verification.missing + verification.surplus == 0 {
+            format!("{} equals its query, but its state table does not", verification.name)
+        } else {
+            format!(
+                "{} differs from its query: {} rows missing, {} too many",
+                verification.name, verification.missing, verification.surplus
+            )
+        };
         context.failed(&Error::new(Code::Internal, problem).with_hint(format!(
             "If somebody else wrote to the table, its next refresh computes it again; if nobody did, please report it and run \
              `dynamic-tables refresh {} --full`.",
             verification.name
         )));
+    }
+}
+
+/// What the figures do not say.
+fn details(verification: &Verification) -> Option<String> {
+    match verification.wrong_state_rows {
+        0 => verification.skipped.clone(),
+        wrong => Some(format!("{wrong} rows of its state table are wrong")),
     }
 }
 

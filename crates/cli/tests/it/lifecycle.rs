@@ -90,7 +90,7 @@ fn refresh_follows_the_sources() {
     insta::with_settings!({ filters => FILTERS }, {
         assert_snapshot!(program.ok(&["refresh", "daily", "--dry-run"]), @r"
         name  action  reason  rows_inserted  rows_deleted
-        main.daily  INCREMENTAL  recomputed 2 affected groups: 2 of 10003 source rows changed  2  2
+        main.daily  INCREMENTAL  folded the change into its groups (state table): 2 of 10003 source rows changed  2  2
 
         main.daily
         change  day  orders  amount
@@ -107,7 +107,7 @@ fn refresh_follows_the_sources() {
     insta::with_settings!({ filters => FILTERS }, {
         assert_snapshot!(program.ok(&["refresh", "daily"]), @r"
         name  state  action  reason  rows_read  rows_inserted  rows_deleted  duration
-        main.daily  SUCCEEDED  INCREMENTAL  recomputed 2 affected groups: 2 of 10003 source rows changed  2  2  2  [n]
+        main.daily  SUCCEEDED  INCREMENTAL  folded the change into its groups (state table): 2 of 10003 source rows changed  2  2  2  [n]
         ");
     });
     assert_eq!(program.sql(january), ["2026-01-01,1,20.00", "2026-01-02,2,12.50"]);
@@ -123,7 +123,7 @@ fn refresh_follows_the_sources() {
         assert_snapshot!(program.ok(&["history", "daily"]), @r"
         name  started_at  state  trigger  action  reason  rows_inserted  rows_deleted  duration  error_message
         main.daily  [time]  SUCCEEDED  MANUAL  FULL  asked for  0  0  [n]
-        main.daily  [time]  SUCCEEDED  MANUAL  INCREMENTAL  recomputed 2 affected groups: 2 of 10003 source rows changed  2  2  [n]
+        main.daily  [time]  SUCCEEDED  MANUAL  INCREMENTAL  folded the change into its groups (state table): 2 of 10003 source rows changed  2  2  [n]
         main.daily  [time]  SUCCEEDED  MANUAL  NO_DATA  no source has changed  0  0  [n]
         main.daily  [time]  SUCCEEDED  CREATION  REINITIALIZE  first refresh  102  0  [n]
         ");
@@ -155,20 +155,16 @@ fn explain_says_how_and_why() {
         name  main.daily
         refresh_mode  INCREMENTAL
 
-        Aggregate by "day"  [recompute the affected groups; no folding: a sum that can be NULL needs count() of the same values in the select list]
+        Aggregate by "day"  [fold the change into its groups; the state table holds count(*), count(amount), sum(amount)]
           Scan main.orders  [its change between the two snapshots]
 
         source  kind  columns  rows  changed  read_by
         main.orders  TABLE  day, amount  10004  1  insertions of the change feed
 
-        cheaper to keep up to date if written with the counts that let a change be folded into its groups; the result: it has further columns at the end
-          SELECT "day", count(*) AS orders, sum(amount) AS amount, count(amount) AS count_amount FROM orders GROUP BY "day"
-
-        next refresh: INCREMENTAL: recomputed 1 affected group: 1 of 10004 source rows changed
+        next refresh: INCREMENTAL: folded the change into its groups (state table): 1 of 10004 source rows changed
           source_rows: 10004
           changed_rows: 1
           target_rows: 102
-          affected_groups: 1
           cardinality_threshold: 0.3
           floor_rows: 1000
 

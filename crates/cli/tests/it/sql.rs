@@ -93,7 +93,7 @@ fn our_statements_are_understood() {
     name  main.daily
     refresh_mode  INCREMENTAL
 
-    Aggregate by "day"  [recompute the affected groups; no folding: a sum that can be NULL needs count() of the same values in the select list]
+    Aggregate by "day"  [fold the change into its groups; the state table holds count(*), count(amount), sum(amount)]
       Scan main.orders  [its change between the two snapshots]
 
     source  kind  columns  rows  changed  read_by

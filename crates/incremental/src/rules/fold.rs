@@ -39,7 +39,7 @@ enum FoldColumn {
         filter: Option<usize>,
         count: Option<usize>,
     },
-    /// Can take rows in, not out.
+    /// When the extreme itself may have gone, only the rows of the group tell the new one.
     Extreme {
         argument: usize,
         filter: Option<usize>,
@@ -48,10 +48,10 @@ enum FoldColumn {
 }
 
 /// An output item before its companions are known.
-struct Call<'node> {
-    function: String,
-    argument: Option<&'node Value>,
-    filter: &'node Value,
+pub(super) struct Call<'node> {
+    pub function: String,
+    pub argument: Option<&'node Value>,
+    pub filter: &'node Value,
 }
 
 impl Fold {
@@ -89,7 +89,7 @@ impl Fold {
         }
         // A derived table can give a column another meaning than the source's column of the same name.
         let known: &[ResolvedSource] = if has_derived_columns(&node["from_table"]) { &[] } else { sources };
-        let mut inputs = Inputs(Vec::new());
+        let mut inputs = Inputs::default();
         let mut columns = Vec::new();
         for (item, call) in items.iter().zip(&calls) {
             columns.push(match call {
@@ -103,18 +103,8 @@ impl Fold {
         Ok(Self { columns, rows, inputs: inputs.0, key_count: keys.len(), output: output.to_vec() })
     }
 
-    /// Whether it can take rows out as well as in.
-    #[must_use]
-    pub fn invertible(&self) -> bool {
-        !self.columns.iter().any(|column| matches!(column, FoldColumn::Extreme { .. }))
-    }
-
     pub(crate) fn input_items(&self) -> Vec<Value> {
-        self.inputs
-            .iter()
-            .enumerate()
-            .map(|(position, input)| named(input.clone(), &input_column(position)))
-            .collect()
+        input_items(&self.inputs)
     }
 
     /// The change per group: a SELECT over `terms`, a relation with the keys, the inputs and `__dt_weight`.
@@ -144,8 +134,10 @@ impl Fold {
                 }
                 FoldColumn::Extreme { argument, filter, greatest } => {
                     let function = if *greatest { "max" } else { "min" };
-                    let holds = condition(&[filter.map(input_column)]);
-                    items.push(format!("{function}({}){holds} AS {delta}", input_column(*argument)));
+                    for (sign, column) in [(">", delta), ("<", went_column(position))] {
+                        let holds = condition(&[Some(format!("__dt_weight {sign} 0")), filter.map(input_column)]);
+                        items.push(format!("{function}({}){holds} AS {column}", input_column(*argument)));
+                    }
                 }
             }
         }
@@ -155,10 +147,11 @@ impl Fold {
 
     /// The new row of each changed group beside its stored one: a SELECT over the temporary table `deltas` and the
     /// `target` relation, giving `__dt_row_id` (NULL for a new group), `__dt_rows` (how many rows the group now
-    /// has), `__dt_same` (whether the stored row says the same) and the output columns.
+    /// has), [`LOST`], `__dt_same` (whether the stored row says the same) and the output columns.
     #[must_use]
     pub fn new_rows(&self, deltas: &str, target: &str) -> String {
         let mut values = Vec::new();
+        let mut lost = Vec::new();
         for (position, column) in self.columns.iter().enumerate() {
             let (name, data_type) = &self.output[position];
             let stored = format!("__dt_t.{}", quote_identifier(name));
@@ -184,7 +177,9 @@ impl Fold {
                 }
                 FoldColumn::Extreme { greatest, .. } => {
                     let function = if *greatest { "greatest" } else { "least" };
-                    format!("{function}({stored}, {delta})")
+                    let merged = format!("{function}({stored}, {delta})");
+                    lost.push(is_lost(*greatest, &merged, position));
+                    merged
                 }
             };
             values.push(format!("CAST({value} AS {data_type}) AS {}", quote_identifier(name)));
@@ -195,6 +190,7 @@ impl Fold {
             }
             _ => "1".to_owned(),
         };
+        let lost = lost_group(&rows, &lost);
         let equal: Vec<String> = self
             .columns
             .iter()
@@ -220,7 +216,7 @@ impl Fold {
             self.output.iter().map(|(name, _)| format!("{0} := __dt_t.{0}", quote_identifier(name))).collect();
         format!(
             "SELECT * EXCLUDE (__dt_stored), __dt_row_id IS NOT NULL AND {} AS __dt_same FROM (\
-             SELECT __dt_t.__dt_row_id, {rows} AS {ROWS}, struct_pack({}) AS __dt_stored, {} \
+             SELECT __dt_t.__dt_row_id, {rows} AS {ROWS}, {lost} AS {LOST}, struct_pack({}) AS __dt_stored, {} \
              FROM {deltas} AS __dt_d LEFT JOIN (SELECT rowid AS __dt_row_id, * FROM {target}) AS __dt_t ON {on}) AS __dt_n",
             same.join(" AND "),
             stored.join(", "),
@@ -230,9 +226,35 @@ impl Fold {
 }
 
 /// The column with the change, and later the number, of the rows of a group.
-const ROWS: &str = "__dt_rows";
+pub(super) const ROWS: &str = "__dt_rows";
 
-fn input_column(position: usize) -> String {
+/// Inputs as the items of a SELECT.
+pub(super) fn input_items(inputs: &[Value]) -> Vec<Value> {
+    inputs.iter().enumerate().map(|(position, input)| named(input.clone(), &input_column(position))).collect()
+}
+
+/// The column that says whether an extreme of the group may have gone, so that it has to be looked for again.
+pub const LOST: &str = "__dt_lost";
+
+/// The column with the extreme of what went.
+pub(super) fn went_column(position: usize) -> String {
+    format!("__dt_w{position}")
+}
+
+/// The condition that an extreme may have gone: `merged`, that of what was stored and what came, is not known to be
+/// beyond what went.
+pub(super) fn is_lost(greatest: bool, merged: &str, position: usize) -> String {
+    let went = format!("__dt_d.{}", went_column(position));
+    let beyond = if greatest { ">=" } else { "<=" };
+    format!("coalesce({went} {beyond} {merged}, {went} IS NOT NULL)")
+}
+
+/// The condition that a group with so many rows has lost one of its extremes.
+pub(super) fn lost_group(rows: &str, lost: &[String]) -> String {
+    if lost.is_empty() { "false".to_owned() } else { format!("{rows} > 0 AND ({})", lost.join(" OR ")) }
+}
+
+pub(super) fn input_column(position: usize) -> String {
     format!("__dt_a{position}")
 }
 
@@ -240,16 +262,17 @@ fn delta_column(position: usize) -> String {
     format!("__dt_d{position}")
 }
 
-fn condition(parts: &[Option<String>]) -> String {
+pub(super) fn condition(parts: &[Option<String>]) -> String {
     let parts: Vec<&str> = parts.iter().flatten().map(String::as_str).collect();
     if parts.is_empty() { String::new() } else { format!(" FILTER (WHERE {})", parts.join(" AND ")) }
 }
 
 /// The expressions that folding reads from the change, each once.
-struct Inputs(Vec<Value>);
+#[derive(Debug, Default)]
+pub(super) struct Inputs(pub Vec<Value>);
 
 impl Inputs {
-    fn position(&mut self, expression: &Value) -> usize {
+    pub fn position(&mut self, expression: &Value) -> usize {
         match self.0.iter().position(|known| tree::same_expression(known, expression)) {
             Some(position) => position,
             None => {
@@ -261,7 +284,7 @@ impl Inputs {
 }
 
 /// The item as one plain call of an aggregate.
-fn call<'node>(item: &'node Value, parser: &Parser) -> Result<Call<'node>, String> {
+pub(super) fn call<'node>(item: &'node Value, parser: &Parser) -> Result<Call<'node>, String> {
     let function = tree::text(item, "function_name").to_lowercase();
     let aggregate = tree::is(item, "FUNCTION") && parser.function(&function).is_some_and(|known| known.aggregate);
     if !aggregate {

@@ -13,6 +13,7 @@ use sql::tree;
 use super::fold::Fold;
 use super::linear::{self, Term};
 use super::top::Top;
+use super::state::StateFold;
 use crate::render::{Input, Inputs, Reading};
 
 /// Where a condition on keys goes.
@@ -88,6 +89,8 @@ pub struct Keyed {
     pub fold: std::result::Result<Fold, String>,
     /// How the first rows of an order are kept without reading the others, where the operator is that.
     pub top: Option<Top>,
+    /// What a table beside the result would have to hold to fold the change, where the result itself does not.
+    pub state: Option<StateFold>,
 }
 
 /// The name of the column that holds a key in the tables of keys.
@@ -106,7 +109,7 @@ impl Keyed {
         unique: bool,
     ) -> Self {
         let fold = Err("below other operators".to_owned());
-        Self { node, leaves, sets, linearity, key_columns: None, unique, fold, top: None }
+        Self { node, leaves, sets, linearity, key_columns: None, unique, fold, state: None, top: None }
     }
 
     /// The same operator as the root of a query.
@@ -114,11 +117,12 @@ impl Keyed {
         self,
         key_columns: Option<Vec<usize>>,
         fold: std::result::Result<Fold, String>,
+        state: Option<StateFold>,
         top: Option<Top>,
     ) -> Self {
         // Without its keys in the output nothing says which of the stored rows are a group's.
         let unique = self.unique && key_columns.is_some();
-        Self { key_columns, unique, fold, top, ..self }
+        Self { key_columns, unique, fold, state, top, ..self }
     }
 
     pub(crate) fn query(&self) -> (&Value, &[Input]) {
@@ -178,6 +182,27 @@ impl Keyed {
             .map_or_else(Vec::new, |place| key_items(&place.keys));
         items.extend(fold.input_items());
         linear::change(&input_query(&self.node, items), &self.leaves, changed)
+    }
+
+    /// The terms of the change of what a state is made of.
+    #[must_use]
+    pub fn changed_state(&self, state: &StateFold, changed: &Inputs<'_>) -> Vec<Term> {
+        linear::change(&input_query(&self.node, state.items()), &self.leaves, changed)
+    }
+
+    /// What a state is made of, in the rows for which one of the restrictions holds; without any, in all rows.
+    ///
+    /// # Errors
+    /// As [`Keyed::restricted`].
+    pub fn state_input(
+        &self,
+        state: &StateFold,
+        reading: Reading,
+        restrictions: &[Restriction],
+        parser: &Parser,
+    ) -> Result<Value> {
+        let items = state.items().iter().map(|item| linear::all(item, &self.leaves, reading)).collect();
+        Ok(input_query(&self.restricted(reading, restrictions, parser)?, items))
     }
 
     /// The query restricted to the rows for which one of the restrictions holds; without any, the whole query.

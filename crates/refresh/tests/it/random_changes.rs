@@ -105,6 +105,46 @@ const INCREMENTAL: &[(&str, &str)] = &[
         "WITH t AS (SELECT k, count(*) AS n FROM fact GROUP BY k) SELECT a.k, a.n, b.n AS m FROM t a JOIN t b ON a.n = b.n AND a.k < b.k",
     ),
     ("counted_if", "SELECT g, count(*) AS n, count_if(x < 0) AS neg FROM fact GROUP BY g"),
+    (
+        "state_average",
+        "SELECT k, avg(x) AS mean, round(avg(amount), 2) AS price, avg(id) AS far FROM fact GROUP BY k",
+    ),
+    (
+        "state_having",
+        "SELECT g, sum(x) AS s, avg(amount) AS a FROM fact GROUP BY g HAVING count(*) > 8 AND avg(x) > 12 AND s > 0",
+    ),
+    (
+        "state_logic",
+        "SELECT k, bool_and(x > 0) AS every, bool_or(x > 30) AS some, count_if(x < 0) AS neg, sum(x > 5) AS many, count(*) FILTER (g = 'g1') AS ones FROM fact GROUP BY k",
+    ),
+    (
+        "state_filtered",
+        "SELECT k, sum(amount) FILTER (x > 3) AS s, avg(x) FILTER (g <> '') AS m, max(x) FILTER (id % 2 = 0) AS hi FROM fact GROUP BY k",
+    ),
+    ("state_hidden", "SELECT avg(x) AS m, max(id) AS hi, count(*) AS n FROM fact GROUP BY k, g"),
+    (
+        "state_global",
+        "SELECT avg(x) AS m, sum(amount) / count(*) AS per_row, min(id) AS lo, bool_or(x > 38) AS b FROM fact",
+    ),
+    ("state_global_having", "SELECT avg(amount) AS m FROM fact HAVING max(x) > 35"),
+    ("state_float_keys", "SELECT f, avg(x) AS m, count(x) AS n FROM fact GROUP BY f"),
+    (
+        "state_extremes",
+        "SELECT g, min(x) AS lo, max(f) AS f, min(seen) AS first, max(g) AS text FROM fact GROUP BY g",
+    ),
+    (
+        "state_expressions",
+        "SELECT coalesce(g, '?') || '!' AS label, k + 1 AS next, CASE WHEN sum(x) > 50 THEN 'big' ELSE 'small' END AS size, sum(x) + 1 AS s, s * 2 AS t FROM fact GROUP BY k, g",
+    ),
+    ("state_only_keys", "SELECT k, g FROM fact GROUP BY k, g HAVING sum(x) > 20"),
+    (
+        "state_join",
+        "SELECT d.region, avg(f.amount) AS a, max(f.x) - min(f.x) AS spread FROM fact f JOIN dim d USING (k) GROUP BY d.region",
+    ),
+    (
+        "state_over_stage",
+        "SELECT n, avg(s) AS m, max(k) AS hi FROM (SELECT k, count(*) AS n, sum(x) AS s FROM fact GROUP BY k) GROUP BY n",
+    ),
     ("left_join", "SELECT f.id, f.x, d.name FROM fact f LEFT JOIN dim d USING (k)"),
     (
         "left_join_keyed",
@@ -263,6 +303,7 @@ const CHAINED: &[(&str, &str)] = &[
     ("chain_join", "SELECT j.id, c.n FROM joined j JOIN folded_join c ON j.region = c.region"),
     ("chain_diamond", "SELECT f.k, f.n, r.s FROM folded f JOIN float_sums r ON f.k IS NOT DISTINCT FROM r.k"),
     ("chain_of_full", "SELECT k, g FROM distincts WHERE k > 2"),
+    ("chain_average", "SELECT mean > 10 AS high, avg(far) AS a, count(*) AS n FROM state_average GROUP BY high"),
     ("chain_third", "SELECT groups, count(*) AS n FROM chain_sum GROUP BY groups"),
 ];
 
@@ -309,6 +350,9 @@ fn script(seed: u64, kind: CatalogKind, steps: usize) {
             let must = INCREMENTAL.iter().any(|(name, _)| *name == report.name.name);
             if must && report.action == Some(RefreshAction::Incremental) {
                 incremental += 1;
+            }
+            if report.name.name.starts_with("state_") && report.action == Some(RefreshAction::Incremental) {
+                assert!(report.reason.contains("(state table"), "{report:?}");
             }
             let allowed = [RefreshAction::Incremental, RefreshAction::NoData];
             // A star follows the columns that its source gets.

@@ -42,15 +42,9 @@ fn hold(lake: &ThrowAway, query: &str, rewrite: &Rewrite, change: &str) {
 fn offers_that_keep_the_result() {
     let lake = lake();
     for query in [
-        "SELECT id, g FROM src WHERE k IN (SELECT k FROM dim WHERE weight > 4) AND x > 3",
-        "SELECT id FROM src WHERE EXISTS (SELECT 1 FROM dim d WHERE d.k = src.k AND d.weight > src.x)",
-        "SELECT id FROM src AS s WHERE NOT EXISTS (SELECT 1 FROM dim WHERE dim.k = s.k) AND g = 'g1'",
-        "SELECT s.g, count(*) AS n FROM src s JOIN dim USING (k) WHERE s.x IN (SELECT weight FROM dim) GROUP BY s.g",
-        "SELECT g, sum(x) AS s, rank() OVER (PARTITION BY g ORDER BY sum(x) DESC, k) AS r, k FROM src GROUP BY g, k",
-        "SELECT src.g, k, count(*) AS n FROM src GROUP BY src.g, k QUALIFY row_number() OVER (PARTITION BY g ORDER BY count(*) DESC, k) = 1",
-        "SELECT upper(g) AS u, k, sum(sum(x)) OVER (PARTITION BY upper(g)) AS total FROM src GROUP BY 1, 2 HAVING count(*) > 3",
-        "SELECT DISTINCT g, sum(f) AS s FROM src GROUP BY g",
-        "SELECT g, k, sum(x) AS s, row_number() OVER (PARTITION BY g ORDER BY k) AS r FROM src WHERE k IN (SELECT k FROM dim) GROUP BY g, k",
+        "SELECT id, x FROM src QUALIFY row_number() OVER (ORDER BY x DESC NULLS LAST, id, g, f) <= 7",
+        "SELECT id FROM src QUALIFY row_number() OVER (ORDER BY id, x, g, f) = 1",
+        "SELECT g, count(*) AS n FROM src GROUP BY g HAVING count(*) > 2 AND max(x) < epoch(now())",
     ] {
         let rewrites = offered(&lake, query);
         assert_eq!(rewrites.len(), 1, "{query}: {rewrites:?}");
@@ -64,21 +58,14 @@ fn offers_that_keep_the_result() {
 
 #[test]
 fn offers_that_say_what_becomes_of_the_result() {
-    for (query, columns) in [
-        ("SELECT sum(f) AS s FROM src GROUP BY g", "s DOUBLE, g VARCHAR"),
-        (
-            "SELECT s, count(*) AS n FROM (SELECT g, sum(f) AS s FROM src GROUP BY g) GROUP BY s",
-            "s DECIMAL(38,4), n BIGINT",
-        ),
-    ] {
-        let lake = lake();
-        let rewrites = offered(&lake, query);
-        let rewrite = rewrites.iter().find(|rewrite| rewrite.effect.is_some()).unwrap();
-        hold(&lake, query, rewrite, "UPDATE lake.src SET f = f + 0.25 WHERE id % 2 = 0");
-        let described = lake.others.describe("FROM lake.u").unwrap();
-        let described: Vec<String> = described.into_iter().map(|(name, kind)| format!("{name} {kind}")).collect();
-        assert_eq!(described.join(", "), columns, "{query}");
-    }
+    let lake = lake();
+    let query = "SELECT sum(f) AS s FROM src GROUP BY g";
+    let rewrites = offered(&lake, query);
+    let rewrite = rewrites.iter().find(|rewrite| rewrite.effect.is_some()).unwrap();
+    hold(&lake, query, rewrite, "UPDATE lake.src SET f = f + 0.25 WHERE id % 2 = 0");
+    let described = lake.others.describe("FROM lake.u").unwrap();
+    let described: Vec<String> = described.into_iter().map(|(name, kind)| format!("{name} {kind}")).collect();
+    assert_eq!(described.join(", "), "s DOUBLE, g VARCHAR", "{query}");
 }
 
 #[test]
@@ -87,11 +74,9 @@ fn nothing_is_offered_where_nothing_small_helps() {
     for query in [
         "SELECT id, x FROM src",
         "SELECT id, random() AS r FROM src",
-        "SELECT id FROM src ORDER BY id LIMIT 5",
-        "SELECT id FROM src WHERE k NOT IN (SELECT k FROM dim WHERE k IS NOT NULL)",
-        "SELECT id FROM src WHERE EXISTS (SELECT max(weight) FROM dim WHERE dim.k = src.k)",
-        "SELECT id FROM src WHERE x > now()::DATE - DATE '2020-01-01'",
-        "SELECT DISTINCT sum(f) AS s FROM src GROUP BY g ORDER BY ALL LIMIT 2",
+        "SELECT id, rank() OVER (ORDER BY x) AS r FROM src",
+        "SELECT id FROM src QUALIFY row_number() OVER (ORDER BY x) > 7",
+        "SELECT id, now() AS t FROM src",
     ] {
         assert_eq!(offered(&lake, query), [], "{query}");
     }
