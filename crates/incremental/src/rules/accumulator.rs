@@ -286,9 +286,19 @@ const fn extreme(greatest: bool) -> &'static str {
 
 /// The type that holds sums of a type exactly. A lake's files keep HUGEINT as a floating-point number, decimals as they are.
 fn sum_type(data_type: &str) -> Option<String> {
-    const NARROWER: [&str; 9] =
-        ["BOOLEAN", "TINYINT", "SMALLINT", "INTEGER", "BIGINT", "UTINYINT", "USMALLINT", "UINTEGER", "UBIGINT"];
-    if NARROWER.contains(&data_type) {
+    const WHOLE: [&str; 10] = [
+        "BOOLEAN",
+        "TINYINT",
+        "SMALLINT",
+        "INTEGER",
+        "BIGINT",
+        "HUGEINT",
+        "UTINYINT",
+        "USMALLINT",
+        "UINTEGER",
+        "UBIGINT",
+    ];
+    if WHOLE.contains(&data_type) {
         return Some("DECIMAL(38,0)".to_owned());
     }
     data_type.starts_with("DECIMAL(").then(|| format!("DECIMAL(38,{})", scale_of(data_type)))
