@@ -163,7 +163,8 @@ impl StateFold {
             values.iter().map(|(value, column)| format!("{value} IS NOT DISTINCT FROM __dt_t.{column}")).collect();
         let kept = self.accumulators.all.iter().enumerate();
         let lost: Vec<String> = kept.filter_map(|(position, kept)| kept.lost(position)).collect();
-        let lost = lost_group(&rows, &lost);
+        // The one group of an aggregate without keys stays when it is empty, and has no extreme then.
+        let lost = lost_group(if self.keys.is_empty() { "1" } else { &rows }, &lost);
         format!(
             "SELECT __dt_t.__dt_row_id, {}, {lost} AS {LOST}, __dt_t.__dt_row_id IS NOT NULL AND {} AS {SAME} \
              FROM {change} AS __dt_d LEFT JOIN {} AS __dt_t ON {}",

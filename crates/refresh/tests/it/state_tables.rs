@@ -90,6 +90,29 @@ fn a_lost_extreme_without_a_state() {
     assert!(report.reason.starts_with("folded the change into its groups:"), "{}", report.reason);
 }
 
+/// Without GROUP BY there is a row also when there are no rows, and its extremes are NULL then.
+#[test]
+fn the_one_group_is_emptied_and_filled_again() {
+    for query in [
+        "SELECT avg(v) AS m, min(v) AS lo, count(v) + 1 AS n FROM lake.src",
+        "SELECT count(*) AS n, max(v) AS hi FROM lake.src",
+    ] {
+        let lake = ThrowAway::new().unwrap();
+        lake.run(&format!(
+            "CREATE TABLE lake.src AS SELECT i AS v FROM range(20) t(i);
+             CREATE DYNAMIC TABLE t TARGET_LAG = '1 hour' REFRESH_MODE = INCREMENTAL AS {query}"
+        ))
+        .unwrap();
+        for change in
+            ["DELETE FROM lake.src", "INSERT INTO lake.src VALUES (5), (NULL)", "DELETE FROM lake.src WHERE v = 5"]
+        {
+            lake.run(change).unwrap();
+            let report = refreshed(&lake, query);
+            assert!(report.reason.starts_with("folded the change into its groups"), "{}", report.reason);
+        }
+    }
+}
+
 #[test]
 fn a_state_that_somebody_dropped() {
     let lake = lake();
