@@ -112,7 +112,8 @@ fn time_over_groups(node: &Value, plan: &Plan, parser: &Parser) -> Option<Value>
     let mut calls: Vec<Value> = Vec::new();
     replace_calls(&mut condition, parser, &mut calls);
     let items = inner["select_list"].as_array_mut()?;
-    items.extend(calls.iter().enumerate().map(|(number, call)| named(call.clone(), &format!("having{}", number + 1))));
+    items
+        .extend(calls.iter().enumerate().map(|(number, call)| named(call.clone(), &format!("having{}", number + 1))));
     inner["modifiers"] = json!([]);
     let mut outer = tree::empty_select();
     outer["select_list"] = plan.output.iter().map(|(name, _)| tree::column(&["grouped", name])).collect();
@@ -147,9 +148,9 @@ fn with_keys(node: &Value, _: &Plan, _: &Parser) -> Option<Value> {
     let hidden = tree::list(node, "group_expressions").iter().filter(|key| {
         let is_shown = |item: &Value| {
             let alias = tree::text(item, "alias");
-            let by_name = tree::column_reference(key).as_deref().is_some_and(|parts| {
-                matches!(parts, [name] if !alias.is_empty() && alias.eq_ignore_ascii_case(name))
-            });
+            let by_name = tree::column_reference(key).as_deref().is_some_and(
+                |parts| matches!(parts, [name] if !alias.is_empty() && alias.eq_ignore_ascii_case(name)),
+            );
             by_name || tree::same_expression(item, key)
         };
         !tree::is(key, "CONSTANT") && !items.iter().any(is_shown)

@@ -12,8 +12,8 @@ use sql::tree;
 
 use super::fold::Fold;
 use super::linear::{self, Term};
-use super::top::Top;
 use super::state::StateFold;
+use super::top::Top;
 use crate::render::{Input, Inputs, Reading};
 
 /// Where a condition on keys goes.

@@ -21,9 +21,9 @@ use oracle::{Oracle, Verdict};
 use stream::Stream;
 
 /// How many of the 22 queries of TPC-H have to be incremental.
-const INCREMENTAL_OF_TPC_H: usize = 10;
+const INCREMENTAL_OF_TPC_H: usize = 22;
 /// How many of the 99 queries of TPC-DS have to be, of those whose number divided by three leaves 0, 1 and 2.
-const INCREMENTAL_OF_TPC_DS: [usize; 3] = [2, 7, 2];
+const INCREMENTAL_OF_TPC_DS: [usize; 3] = [33, 33, 33];
 /// How many queries are served with new rows in each round, besides those that have none.
 const SERVED: usize = 6;
 
