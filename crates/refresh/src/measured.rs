@@ -23,6 +23,9 @@ const CLEARLY_SLOWER: f64 = 2.0;
 /// ... and at least so many milliseconds longer: less than that is noise.
 const WORTH_IT: f64 = 500.0;
 
+/// How many times as much a changed row is taken to cost as a row of a computation in full.
+const DEARER: f64 = 3.0;
+
 /// Fewer refreshes of a change than this say nothing: the first ones read and plan what later ones find prepared.
 const FEWEST: usize = 3;
 
@@ -89,11 +92,12 @@ impl Measured {
         if since_incremental >= RETRIED_AFTER || self.0.iter().filter(|sample| !sample.full).count() < FEWEST {
             return None;
         }
-        // A computation in full grows with its sources; one of a change has fixed costs, so a smaller change is not
-        // taken to be faster.
+        // A computation in full grows with its sources. One of a change has fixed costs: a smaller change is not taken to be
+        // faster, and more rows to cost a few times what they cost in full.
         let full = self.best(true, |sample| sample.milliseconds * as_float(source_rows.max(1)) / sample.rows)?;
-        let incremental =
-            self.best(false, |sample| sample.milliseconds * (as_float(changed_rows) / sample.rows).max(1.0))?;
+        let further = DEARER * full / as_float(source_rows.max(1));
+        let incremental = self
+            .best(false, |sample| sample.milliseconds + (as_float(changed_rows) - sample.rows).max(0.0) * further)?;
         Some(Expected { full, incremental })
     }
 
@@ -170,7 +174,7 @@ mod tests {
         assert!(both.expect(1_000, 10).is_some_and(Expected::prefers_full));
         // The source has grown: it would take half as long.
         assert!(!both.expect(4_500, 10).is_some_and(Expected::prefers_full));
-        assert_eq!(both.expect(1_000, 30), Some(Expected { full: 100.0, incremental: 2_700.0 }));
+        assert_eq!(both.expect(1_000, 30), Some(Expected { full: 100.0, incremental: 906.0 }));
         assert_eq!(both.expect(1_000, 1), Some(Expected { full: 100.0, incremental: 900.0 }));
     }
 
