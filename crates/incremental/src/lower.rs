@@ -7,6 +7,7 @@ mod definite;
 mod from;
 mod join;
 mod keys;
+mod latest;
 mod limit;
 mod pivot;
 mod split;
@@ -312,7 +313,10 @@ impl Lowering<'_> {
             self.windowed(operator, node, &scope, keys)
         } else if !distinct_on.is_empty() {
             match self.keys(node, &distinct_on)? {
-                Ok(keys) => self.grouped(operator, node, &scope, keys, true),
+                Ok(keys) => {
+                    let top = self.first_of_each(node, &keys, scope.is_linear())?;
+                    self.grouped(operator, node, &scope, keys, true, top)
+                }
                 Err(reason) => {
                     self.no_rule_for(operator, reason);
                     Ok(Shape::Opaque)

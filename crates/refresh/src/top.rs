@@ -1,10 +1,11 @@
-//! ORDER BY ... LIMIT: the first rows from the stored ones and those that came.
+//! The first rows of an order, of all rows or of each partition: from the stored ones and those that came.
 
 use error::Result;
 use incremental::Plan;
 use incremental::apply;
-use incremental::rules::keyed::Keyed;
+use incremental::rules::keyed::{Keyed, key_column};
 use incremental::rules::top::Top;
+use sql::names::quote_identifier;
 
 use crate::prepare::{Attempt, Prepared, Target, output_columns};
 use crate::sources::SourceChanges;
@@ -12,6 +13,9 @@ use crate::tables::DynamicTables;
 
 const INPUT_CHANGE: &str = "__dt_input_change";
 const FIRST: &str = "__dt_first";
+const TOUCHED: &str = "__dt_touched";
+const PARTITIONS: &str = "__dt_partitions";
+const CANDIDATES: &str = "__dt_candidates";
 
 impl DynamicTables {
     /// The new first rows, without reading the input. `None` when a stored row went that only the input can replace.
@@ -28,30 +32,34 @@ impl DynamicTables {
         if terms.is_empty() {
             return Ok(Some(Prepared::nothing()));
         }
-        let (weight, list, stored) = (apply::WEIGHT, apply::column_list(&columns), self.stored(target));
+        let (weight, list) = (apply::WEIGHT, apply::column_list(&columns));
         self.keep(INPUT_CHANGE, &apply::net(&apply::weighted(&terms), &columns))?;
         let change = format!("temp.main.{INPUT_CHANGE}");
-        let [kept, went] = self.counts(&format!(
-            "SELECT (SELECT count(*) FROM {stored}), (SELECT count(*) FROM (SELECT DISTINCT {list} FROM {stored} \
-             INTERSECT SELECT {list} FROM {change} WHERE {weight} < 0))"
+        let partition = apply::column_list(&top.partition);
+        self.keep(TOUCHED, &self.stored_partitions(top, &change, &columns, target)?)?;
+        let stored = format!("temp.main.{TOUCHED}");
+        let over = if partition.is_empty() { String::new() } else { format!("PARTITION BY {partition}") };
+        // Fewer rows than are kept are all there are.
+        let full = format!("SELECT {list} FROM {stored} QUALIFY count(*) OVER ({over}) >= {}", top.count);
+        let [lost] = self.counts(&format!(
+            "SELECT count(*) FROM ({full} INTERSECT SELECT {list} FROM {change} WHERE {weight} < 0)"
         ))?;
-        // A result that is not full is the whole input.
-        if kept >= top.count && went > 0 {
+        if lost > 0 {
             return Ok(None);
         }
+        // What went and was not stored has no weight to take away: it was not among the first.
         let all = format!(
-            "(SELECT {list}, 1::BIGINT AS {weight} FROM {stored} UNION ALL \
-             SELECT {list}, {weight} FROM {change}{})",
-            if kept >= top.count { format!(" WHERE {weight} > 0") } else { String::new() }
+            "(SELECT {list}, 1::BIGINT AS {weight} FROM {stored} UNION ALL SELECT {list}, {weight} FROM {change})"
         );
-        let rows = format!("({})", apply::net(&all, &columns));
-        let first = format!(
-            "SELECT {list} FROM ({}) ORDER BY {} LIMIT {}",
-            apply::inserts(&rows, &columns),
-            top.order,
-            top.count
-        );
-        self.keep(FIRST, &first)?;
+        self.keep(CANDIDATES, &apply::net(&all, &columns))?;
+        let candidates = apply::inserts(&format!("temp.main.{CANDIDATES}"), &columns);
+        self.keep(
+            FIRST,
+            &format!(
+                "SELECT {list} FROM ({candidates}) QUALIFY row_number() OVER ({over} ORDER BY {}) <= {}",
+                top.order, top.count
+            ),
+        )?;
         let terms = [
             (true, format!("SELECT {list} FROM temp.main.{FIRST}")),
             (false, format!("SELECT {list} FROM {stored}")),
@@ -62,5 +70,21 @@ impl DynamicTables {
             }
             Attempt::Full(_) => Ok(None),
         }
+    }
+
+    /// The stored rows of the partitions that stand in the change; all without partitions.
+    fn stored_partitions(&self, top: &Top, change: &str, columns: &[String], target: &Target<'_>) -> Result<String> {
+        let stored = self.stored(target);
+        if top.partition.is_empty() {
+            return Ok(apply::stored_groups(&stored, columns, &[], None));
+        }
+        let keys = top.partition.iter().enumerate();
+        let items: Vec<String> =
+            keys.map(|(number, key)| format!("{} AS {}", quote_identifier(key), key_column(number))).collect();
+        self.keep(PARTITIONS, &format!("SELECT DISTINCT {} FROM {change}", items.join(", ")))?;
+        let null: Vec<String> = (0..top.partition.len()).map(|key| format!("{} IS NULL", key_column(key))).collect();
+        let [nulls] =
+            self.counts(&format!("SELECT count(*) FROM temp.main.{PARTITIONS} WHERE {}", null.join(" OR ")))?;
+        Ok(apply::stored_groups(&stored, columns, &top.partition, Some((PARTITIONS, nulls > 0))))
     }
 }

@@ -14,6 +14,7 @@ use crate::inline::mark_leaf;
 use crate::render::Input;
 use crate::rules::aggregate;
 use crate::rules::keyed::{KeySet, Keyed, Linearity, Place, input_query, key_column, key_items, named};
+use crate::rules::top::Top;
 use crate::stage::Stage;
 
 impl Lowering<'_> {
@@ -87,7 +88,9 @@ impl Lowering<'_> {
         keys: Vec<Value>,
     ) -> Result<Shape> {
         if !keys.is_empty() {
-            return self.grouped(operator, node, scope, keys, false);
+            let mut node = node.clone();
+            let top = self.first_of_each(&mut node, &keys, scope.is_linear())?;
+            return self.grouped(operator, &node, scope, keys, false, top);
         }
         let over_stage =
             leaves_in(&node["from_table"]).iter().any(|leaf| matches!(self.leaves[*leaf], Input::Stage(_)));
@@ -113,6 +116,7 @@ impl Lowering<'_> {
         scope: &Scope,
         keys: Vec<Value>,
         unique: bool,
+        top: Option<Top>,
     ) -> Result<Shape> {
         if self.describe(&input_query(node, keys.clone()))?.is_none() {
             return Ok(self.unbound(operator, node));
@@ -123,9 +127,14 @@ impl Lowering<'_> {
         if !unique {
             drop_order(&mut node);
         }
+        if top.is_some() {
+            let rule =
+                "the stored rows and those that came, in order; recompute the partitions of stored rows that went";
+            self.operators[operator].rule = Some(rule.to_owned());
+        }
         let sets = vec![self.key_set(&node, keys, scope)];
         let linearity = Linearity { breakers: scope.breakers.clone(), row_wise: false };
-        Ok(Shape::Keyed(Box::new(Draft { node, sets, linearity, unique, calls: None, top: None, operator })))
+        Ok(Shape::Keyed(Box::new(Draft { node, sets, linearity, unique, calls: None, top, operator })))
     }
 
     pub(super) fn name_by_keys(&mut self, operator: usize, name: &str, keys: &[Value]) -> Result<()> {

@@ -157,12 +157,7 @@ fn first_rows(from: Value, names: &[String], ordered: &[(String, Value)], limit:
         seen.push(column);
         let mut order = order.clone();
         order["expression"] = tree::column(&[INPUT, column]);
-        let direction = if tree::text(&order, "type") == "DESCENDING" { " DESC" } else { "" };
-        let nulls = match tree::text(&order, "null_order") {
-            "ORDER_DEFAULT" => String::new(),
-            written => format!(" {written}"),
-        };
-        texts.push(format!("{}{direction}{nulls}", quote_identifier(column)));
+        texts.push(format!("{}{}", quote_identifier(column), direction(&order)));
         orders.push(order);
     }
     let mut select = tree::empty_select();
@@ -171,6 +166,15 @@ fn first_rows(from: Value, names: &[String], ordered: &[(String, Value)], limit:
     select["from_table"] = from;
     select["modifiers"] = json!([{ "type": "ORDER_MODIFIER", "orders": orders }, limit]);
     (select, texts.join(", "))
+}
+
+/// The direction of an order, and where NULLs go in it, as text.
+pub(super) fn direction(order: &Value) -> String {
+    let direction = if tree::text(order, "type") == "DESCENDING" { " DESC" } else { "" };
+    match tree::text(order, "null_order") {
+        "ORDER_DEFAULT" => direction.to_owned(),
+        written => format!("{direction} {written}"),
+    }
 }
 
 /// How the first rows follow from the stored ones, where their order can be told from them.
@@ -182,5 +186,5 @@ fn top(select: &Value, names: &[String], hidden: bool, order: String) -> Option<
         return None;
     }
     let items = names.iter().map(|name| tree::column(&[INPUT, name])).collect();
-    Some(Top { count, order, input: input_query(select, items) })
+    Some(Top { count, partition: Vec::new(), order, input: input_query(select, items) })
 }

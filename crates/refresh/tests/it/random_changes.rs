@@ -66,6 +66,15 @@ const INCREMENTAL: &[(&str, &str)] = &[
         "SELECT id, k, x FROM fact QUALIFY row_number() OVER (PARTITION BY k ORDER BY id DESC, x, amount, g, f, seen) = 1",
     ),
     (
+        "latest_tied",
+        "SELECT k, x, g FROM fact QUALIFY row_number() OVER (PARTITION BY k ORDER BY x DESC NULLS LAST) <= 2",
+    ),
+    (
+        "latest_star",
+        "SELECT * EXCLUDE (f, seen) FROM fact WHERE x > 0 QUALIFY row_number() OVER (PARTITION BY g, k ORDER BY id DESC) = 1",
+    ),
+    ("distinct_on_tied", "SELECT DISTINCT ON (k, g) g, k, x FROM fact ORDER BY x"),
+    (
         "windowed",
         "SELECT id, k, sum(x) OVER w AS s, count(*) OVER (PARTITION BY k, g) AS n, rank() OVER (PARTITION BY k ORDER BY x, id) AS r FROM fact WINDOW w AS (PARTITION BY k)",
     ),

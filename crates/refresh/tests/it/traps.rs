@@ -284,3 +284,25 @@ fn the_bookkeeping_is_no_source() {
         .unwrap_err();
     assert!(error.message().contains("bookkeeping") && error.span().is_some(), "{error:?}");
 }
+
+#[test]
+fn a_sum_beyond_what_files_hold_exactly_is_not_added_to() {
+    let lake = ThrowAway::new().unwrap();
+    // Values that leave the catalog for a file, where a HUGEINT is a DOUBLE.
+    lake.run(
+        "CREATE TABLE lake.src AS SELECT i % 100 AS k, 9007199254740993 + i AS v FROM range(5000) t(i);
+         CREATE DYNAMIC TABLE t TARGET_LAG = '1 hour' REFRESH_MODE = INCREMENTAL AS
+             SELECT k, count(*) AS n, count(v) AS c, sum(v) AS s FROM lake.src GROUP BY k",
+    )
+    .unwrap();
+    lake.run("CALL ducklake_flush_inlined_data('lake')").unwrap();
+    for _ in 0..40 {
+        lake.run("INSERT INTO lake.src SELECT i, 1 FROM range(100) t(i)").unwrap();
+        lake.refresh(&[]).unwrap();
+    }
+    lake.verify().unwrap();
+    // Had 1 been added to a rounded sum forty times, nothing would have become of it.
+    let off = "SELECT max(abs(s::DOUBLE - e::DOUBLE)) <= 64 FROM lake.t JOIN \
+               (SELECT k, sum(v) AS e FROM lake.src GROUP BY k) USING (k)";
+    assert_eq!(lake.rows(off).unwrap(), [[Some("true".to_owned())]]);
+}
