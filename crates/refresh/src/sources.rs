@@ -94,7 +94,12 @@ impl DynamicTables {
                     } else {
                         self.registry.publication_at(upstream.definition.id, to)?
                     };
-                    Span { table, from: old, to: new.unwrap_or(snapshot) }
+                    let new = new.unwrap_or(snapshot);
+                    // What a publication holds stands unchanged until the next one: it is read as late as it may be,
+                    // since the snapshot that published it may have been expired.
+                    let to = new.max(to);
+                    let from = old.map(|old| if old == new { to } else { from.map_or(old, |from| old.max(from)) });
+                    Span { table, from, to }
                 }
             });
         }

@@ -4,6 +4,7 @@
 use error::Code;
 use refresh::{RefreshReport, RefreshRequest};
 use registry::{RefreshAction, RefreshState, RefreshTrigger};
+use sql::names::ObjectName;
 use testkit::lake::ThrowAway;
 
 const TABLE: &str =
@@ -305,4 +306,24 @@ fn a_sum_beyond_what_files_hold_exactly_is_not_added_to() {
     let off = "SELECT max(abs(s::DOUBLE - e::DOUBLE)) <= 64 FROM lake.t JOIN \
                (SELECT k, sum(v) AS e FROM lake.src GROUP BY k) USING (k)";
     assert_eq!(lake.rows(off).unwrap(), [[Some("true".to_owned())]]);
+}
+
+#[test]
+fn an_unchanged_upstream_is_read_although_the_snapshot_that_published_it_was_expired() {
+    let lake = ThrowAway::new().unwrap();
+    lake.run(
+        "CREATE TABLE lake.a AS SELECT i AS k, i * 2 AS x FROM range(2000) t(i);
+         CREATE TABLE lake.b AS SELECT i AS k, i * 3 AS y FROM range(2000) t(i);
+         CREATE DYNAMIC TABLE one TARGET_LAG = '1 hour' AS SELECT k, x FROM lake.a WHERE x > 10;
+         CREATE DYNAMIC TABLE two TARGET_LAG = '1 hour' AS SELECT one.k, x, y FROM lake.one JOIN lake.b ON one.k = b.k",
+    )
+    .unwrap();
+    lake.refresh(&[]).unwrap();
+    for _ in 0..3 {
+        lake.run("INSERT INTO lake.b VALUES (7, 1)").unwrap();
+        lake.run("CALL ducklake_expire_snapshots('lake', older_than => now())").unwrap();
+        lake.tables.explain(&ObjectName::parse("two").unwrap()).unwrap();
+        lake.refresh(&[]).unwrap();
+        lake.verify().unwrap();
+    }
 }
