@@ -75,6 +75,9 @@ pub fn doubts(expression: &Value, sources: &[ResolvedSource], parser: &Parser) -
 pub fn varies(expression: &Value, sources: &[ResolvedSource], parser: &Parser) -> Option<String> {
     if tree::is(expression, "FUNCTION") && expression["is_operator"].as_bool() != Some(true) {
         let name = tree::text(expression, "function_name");
+        if asks_the_session(name, tree::list(expression, "children").len()) {
+            return Some(format!("{name}() gives another value in every query"));
+        }
         return match parser.function(name) {
             Some(known) if known.volatile => Some(format!("{name}() gives another value at every evaluation")),
             Some(known) if known.per_query => Some(format!("{name}() gives another value in every query")),
@@ -95,6 +98,15 @@ pub fn varies(expression: &Value, sources: &[ResolvedSource], parser: &Parser) -
         }
     }
     None
+}
+
+/// Whether a call depends on the time or the settings although the engine calls it consistent: `age(x)` is the age today.
+fn asks_the_session(function: &str, arguments: usize) -> bool {
+    match function.to_lowercase().as_str() {
+        "age" => arguments == 1,
+        "getvariable" | "current_setting" => true,
+        _ => false,
+    }
 }
 
 /// Why a virtual column cannot be had of the rows that changed.

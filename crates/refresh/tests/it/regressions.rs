@@ -162,6 +162,19 @@ fn tables_that_are_named_in_arguments() {
 }
 
 #[test]
+fn what_a_call_leaves_out_can_be_the_time_or_a_setting() {
+    let source = "CREATE TABLE lake.src AS SELECT 1 AS id, TIMESTAMP '2026-01-01' AS born";
+    for item in ["age(born)", "getvariable('none')", "current_setting('threads')"] {
+        let refused = lake(source).run(&table(&format!("SELECT id, {item} AS v FROM src"))).unwrap_err();
+        assert!(refused.message().contains("gives another value in every query"), "{item}: {refused}");
+    }
+    let query = "SELECT id, age(TIMESTAMP '2026-02-01', born) AS v FROM src";
+    let lake = lake(&format!("{source}; {}", table(query)));
+    lake.run("INSERT INTO lake.src VALUES (2, '2025-01-01')").unwrap();
+    right(&lake, "SELECT id, age(TIMESTAMP '2026-02-01', born) AS v FROM lake.src");
+}
+
+#[test]
 fn the_time_zone_of_a_process_is_not_that_of_a_result() {
     let query = "SELECT moment::DATE AS day, count(*) AS n FROM src GROUP BY 1";
     let lake = ThrowAway::with(testkit::lake::CatalogKind::Sqlite, "").unwrap();
