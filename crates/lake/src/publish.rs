@@ -280,8 +280,9 @@ impl Session {
         ))?;
         self.execute(&format!("INSERT INTO {table} VALUES ({}, 0, '', '', 0)", quote_literal(FIRST)))?;
         self.execute(&format!(
-            "CALL {alias}.set_commit_message({}, 'create the table of watermarks')",
-            quote_literal(AUTHOR)
+            "CALL {alias}.set_commit_message({}, 'create the table of watermarks', extra_info => {})",
+            quote_literal(AUTHOR),
+            quote_literal(&Provenance::default().to_json()?)
         ))?;
         self.execute("COMMIT")?;
         self.execute(&format!(

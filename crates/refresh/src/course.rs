@@ -101,8 +101,9 @@ impl DynamicTables {
         Ok(self.course_with(tables, since, changes))
     }
 
-    /// Makes a snapshot if some table of `order` follows the time and has the newest data version already: in a lake in
-    /// which nothing happens the time would stand still. Whether one was made.
+    /// Makes a snapshot if some table of `order` follows the time and nobody but us has committed since its data version: in a
+    /// lake in which nothing happens the time would stand still, or go no further than our last publication. Whether one was
+    /// made.
     pub(crate) fn let_time_pass(&self, tables: &[DynamicTable], order: &[Uuid]) -> Result<bool> {
         let follows_time = |table: &&DynamicTable| {
             order.contains(&table.definition.id)
@@ -112,8 +113,15 @@ impl DynamicTables {
         if by_time.is_empty() {
             return Ok(false);
         }
-        let current = self.session.current_snapshot()?.id;
-        match by_time.iter().find(|table| table.progress.data_version == Some(current)) {
+        let Some(oldest) = by_time.iter().filter_map(|table| table.progress.data_version).min() else {
+            return Ok(false);
+        };
+        let changes = self.session.changes_since(oldest)?.changes;
+        let is_quiet = |table: &&&DynamicTable| {
+            let by_others = |version| changes.iter().any(|change| change.snapshot > version && !change.ours);
+            table.progress.data_version.is_some_and(|version| !by_others(version))
+        };
+        match by_time.iter().find(is_quiet) {
             Some(table) => self.make_snapshot(table).map(|()| true),
             None => Ok(false),
         }

@@ -71,6 +71,20 @@ fn rows_leave_and_enter_a_window_of_time() {
 }
 
 #[test]
+fn our_own_publications_do_not_hold_the_time_up() {
+    let lake = lake_with_events();
+    lake.run("CREATE DYNAMIC TABLE over TARGET_LAG = '1 minute' REFRESH_MODE = INCREMENTAL AS SELECT id FROM events WHERE ends < now()")
+        .unwrap();
+    for _ in 0..2 {
+        sleep(Duration::from_millis(4_500));
+        let reports = lake.refresh(&[]).unwrap();
+        let (_, came, _) = action(&reports, "over");
+        assert!(came >= 500, "{came} rows were over");
+        lake.verify().unwrap();
+    }
+}
+
+#[test]
 fn the_time_elsewhere_is_a_value_that_differs_from_query_to_query() {
     let lake = lake_with_events();
     for query in ["SELECT id, now() AS t FROM events", "SELECT k FROM events GROUP BY k HAVING max(seen) < now()"] {
