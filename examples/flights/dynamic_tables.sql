@@ -103,8 +103,8 @@ AS
   WHERE tailnum IS NOT NULL AND dep_time IS NOT NULL
   QUALIFY row_number() OVER (PARTITION BY tailnum ORDER BY time_hour DESC, sched_dep_time DESC, flight, origin) = 1;
 
--- Where people go that the table of airports does not know. NOT EXISTS has no incremental rule yet, so this one is computed
--- in full whenever its sources change, and `dynamic-tables explain unknown_destinations` says so.
+-- Where people go that the table of airports does not know. When an airport comes or goes, only the flights to it are looked at
+-- again; when flights come, they are folded into the stored counts. `dynamic-tables explain unknown_destinations` shows the rules.
 CREATE DYNAMIC TABLE unknown_destinations
   TARGET_LAG = '1 hour'
   COMMENT = 'flights to airports that are not listed'

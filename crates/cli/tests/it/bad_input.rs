@@ -141,11 +141,11 @@ fn a_name_taken_by_a_plain_table() {
 
 #[test]
 fn incremental_where_it_cannot_be() {
-    assert_snapshot!(refused("CREATE DYNAMIC TABLE t TARGET_LAG = '5 minutes' REFRESH_MODE = INCREMENTAL AS\nSELECT * FROM orders ORDER BY amount LIMIT 1"), @r"
-    error[QUERY]: the query cannot be refreshed incrementally: LIMIT keeps rows by their position in the whole result
-     --> bad.sql:2:44
-      2 | SELECT * FROM orders ORDER BY amount LIMIT 1
-        |                                            ^
+    assert_snapshot!(refused("CREATE DYNAMIC TABLE t TARGET_LAG = '5 minutes' REFRESH_MODE = INCREMENTAL AS\nSELECT * FROM orders ORDER BY amount LIMIT 1%"), @r"
+    error[QUERY]: the query cannot be refreshed incrementally: LIMIT of a percentage depends on the number of all rows
+     --> bad.sql:2:8
+      2 | SELECT * FROM orders ORDER BY amount LIMIT 1%
+        |        ^
       hint: Use REFRESH_MODE = AUTO to have it refreshed in full, or change the query.
     ");
 }
