@@ -10,6 +10,7 @@ mod regressions;
 mod rewrites;
 mod schema_changes;
 mod slice;
+mod slt;
 mod state_tables;
 mod time;
 mod together;
