@@ -141,7 +141,13 @@ pub fn lower(node: &Value, surroundings: &Surroundings<'_>) -> Result<Lowered> {
         reasons: Vec::new(),
         canonical: false,
     };
-    let shape = lowering.query(&mut node, 0)?;
+    let mut shape = lowering.query(&mut node, 0)?;
+    if let Shape::Keyed(draft) = &mut shape
+        && lowering.reasons.is_empty()
+        && !limit::is_limited(&draft.node)
+    {
+        lowering.make_definite(&mut draft.node, &aggregate::Calls::picks_by_order)?;
+    }
     let Lowering { leaves, stages, operators, reasons, canonical, .. } = lowering;
     Ok(Lowered { shape, node, leaves, stages, operators, reasons, volatile, canonical })
 }

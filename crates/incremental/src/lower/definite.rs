@@ -3,6 +3,10 @@
 //! What stands below other operators is computed as it was and as it is, and the difference is taken for its change. So
 //! what depends on the order in which rows are read gets an order: sums of floating-point numbers, `any_value()`, ties
 //! of `row_number()`. Every such value is one that the query as it was written could have given.
+//!
+//! At the top of a query sums of floating-point numbers stay as they are: what they were is read from the table, and two that
+//! differ in their last digits count as equal. What picks rows by their order, or shows it, is given one there as well: which
+//! row comes first changes when a row is written anew, although nothing that the query looks at has changed.
 
 use error::Result;
 use serde_json::{Value, json};
@@ -18,8 +22,9 @@ const BY_POSITION: [&str; 5] =
     ["WINDOW_ROW_NUMBER", "WINDOW_NTILE", "WINDOW_LAG", "WINDOW_LEAD", "WINDOW_FIRST_VALUE"];
 
 impl Lowering<'_> {
-    /// Orders what depends on an order in the clauses of a SELECT.
-    pub(super) fn make_definite(&mut self, node: &mut Value) -> Result<()> {
+    /// Orders what depends on an order in the clauses of a SELECT: windows, DISTINCT ON, LIMIT, and the aggregates that
+    /// `depends` says.
+    pub(super) fn make_definite(&mut self, node: &mut Value, depends: &dyn Fn(&Calls, &Value) -> bool) -> Result<()> {
         if !tree::is(node, "SELECT_NODE") {
             return Ok(());
         }
@@ -35,9 +40,9 @@ impl Lowering<'_> {
             order_calls(&mut node[clause], &mut |call| {
                 let aggregate =
                     parser.function(tree::text(call, "function_name")).is_some_and(|known| known.aggregate);
-                let inexact = aggregate && !calls.is_exact(call);
-                changed |= inexact;
-                inexact
+                let depends = aggregate && depends(&calls, call);
+                changed |= depends;
+                depends
             });
         }
         let distinct_on = !distinct_on_targets(node).is_empty();
@@ -104,7 +109,9 @@ fn order_calls(node: &mut Value, wanted: &mut dyn FnMut(&Value) -> bool) {
         return;
     }
     if tree::is(node, "FUNCTION") && wanted(node) {
-        let arguments: Vec<Value> = tree::list(node, "children").to_vec();
+        // The engine takes no order by a literal, such as the separator of string_agg().
+        let arguments = tree::list(node, "children").iter().filter(|argument| reads_columns(argument));
+        let arguments: Vec<Value> = arguments.cloned().collect();
         append(&mut node["order_bys"], "orders", &arguments);
         return;
     }
@@ -113,4 +120,10 @@ fn order_calls(node: &mut Value, wanted: &mut dyn FnMut(&Value) -> bool) {
         Value::Object(fields) => fields.values_mut().for_each(|child| order_calls(child, wanted)),
         _ => {}
     }
+}
+
+fn reads_columns(expression: &Value) -> bool {
+    let mut reads = false;
+    tree::visit(expression, &mut |child| reads = reads || tree::column_reference(child).is_some());
+    reads
 }

@@ -217,7 +217,7 @@ impl Lowering<'_> {
                     self.no_rule_for(operator, reason);
                     return Ok(None);
                 }
-                self.make_definite(&mut node)?;
+                self.make_definite(&mut node, &aggregate::Calls::is_inexact)?;
                 let Some(columns) = self.column_names(operator, &node)? else { return Ok(None) };
                 let keyed = Keyed::below(node, self.leaves.clone(), sets, linearity, unique);
                 self.stages.push(Stage { keyed, columns, watched: false });

@@ -6,6 +6,7 @@ use serde_json::Value;
 use sql::tree;
 
 use super::{Draft, Lowering, Shape};
+use crate::rules::aggregate::Calls;
 use crate::rules::keyed::{KeySet, Linearity, Place, key_items};
 
 /// The name of what is turned.
@@ -78,7 +79,7 @@ impl Lowering<'_> {
         let mut select = tree::empty_select();
         select["from_table"] = pivot["source"].clone();
         select["select_list"] = pivot["aggregates"].take();
-        self.make_definite(&mut select)?;
+        self.make_definite(&mut select, &Calls::is_inexact)?;
         pivot["aggregates"] = select["select_list"].take();
         Ok(())
     }

@@ -12,6 +12,7 @@ use super::{Lowering, Scope, Shape, conjuncts};
 use crate::expression::{calls_aggregate, windows};
 use crate::inline::{leaf_of, mark_leaf};
 use crate::render::Input;
+use crate::rules::aggregate::Calls;
 use crate::rules::keyed::{KeySet, Place, input_query, key_items, named};
 
 /// The name of a subquery that stands by itself.
@@ -203,7 +204,7 @@ impl Lowering<'_> {
         if !self.reasons.is_empty() {
             return Ok(Vec::new());
         }
-        self.make_definite(inner)?;
+        self.make_definite(inner, &Calls::is_inexact)?;
         let correlation = self.correlation(inner, outer)?;
         let mut covered = leaves_in(&inner["from_table"]);
         correlation.kept.iter().for_each(|condition| covered.extend(leaves_in(condition)));

@@ -31,6 +31,32 @@ const EXACT: [&str; 12] = [
 /// Aggregates whose value does not depend on the order of the rows for exact types.
 const EXACT_ON_EXACT_TYPES: [&str; 4] = ["sum", "avg", "mean", "sum_no_overflow"];
 
+/// Aggregates that pick one of several rows by their order, or whose value shows the order.
+const BY_ORDER: [&str; 22] = [
+    "any_value",
+    "approx_quantile",
+    "approx_top_k",
+    "arbitrary",
+    "arg_max",
+    "arg_max_null",
+    "arg_max_nulls_last",
+    "arg_min",
+    "arg_min_null",
+    "arg_min_nulls_last",
+    "argmax",
+    "argmin",
+    "array_agg",
+    "first",
+    "group_concat",
+    "last",
+    "list",
+    "listagg",
+    "max_by",
+    "min_by",
+    "mode",
+    "string_agg",
+];
+
 /// What an aggregate calls.
 #[derive(Debug)]
 pub struct Calls {
@@ -76,6 +102,16 @@ impl Calls {
         let sampled = |call: &&Value| tree::text(call, "function_name").eq_ignore_ascii_case("reservoir_quantile");
         let call = self.calls.iter().find(sampled)?;
         Some(Reason::new("reservoir_quantile() takes a sample of the rows", tree::location(call)))
+    }
+
+    /// Whether the value of a call can depend on the order in which rows are read.
+    pub fn is_inexact(&self, call: &Value) -> bool {
+        !self.is_exact(call)
+    }
+
+    /// Whether a call gives another value, and not only other last digits, when rows are read in another order.
+    pub fn picks_by_order(&self, call: &Value) -> bool {
+        BY_ORDER.contains(&tree::text(call, "function_name").to_lowercase().as_str())
     }
 
     /// Whether the value of a call does not depend on the order in which rows are read.

@@ -175,6 +175,38 @@ fn what_a_call_leaves_out_can_be_the_time_or_a_setting() {
 }
 
 #[test]
+fn which_of_equal_rows_comes_first_does_not_depend_on_where_they_stand() {
+    for query in [
+        "SELECT id, row_number() OVER (PARTITION BY k ORDER BY x) AS r FROM src",
+        "SELECT k, id FROM src QUALIFY row_number() OVER (PARTITION BY k ORDER BY x) = 1",
+        "SELECT DISTINCT ON (k) k, id FROM src ORDER BY k, x",
+        "SELECT k, first(id) AS f, any_value(id) AS a, arg_max(id, x) AS m FROM src GROUP BY k",
+        "SELECT k, list(id) AS l, string_agg(id::VARCHAR, ',') AS s FROM src GROUP BY k",
+        "SELECT k, count(*) AS n, list(id) FILTER (x = 1) AS l FROM src GROUP BY ALL",
+        "SELECT s, count(*) AS n FROM (SELECT k, string_agg(DISTINCT id::VARCHAR, ',') AS s FROM src GROUP BY k) GROUP BY s",
+        "SELECT s, count(*) AS n FROM (SELECT k, quantile_cont(id, 0.5) AS s FROM src GROUP BY k) GROUP BY s",
+    ] {
+        let lake = lake(&format!(
+            "CREATE TABLE lake.src AS SELECT i AS id, i % 2 AS k, 1 AS x, '' AS unused FROM range(6) r(i); {}",
+            table(query)
+        ));
+        lake.verify().unwrap_or_else(|error| panic!("{query}: {error}"));
+        for change in [
+            // The row is written anew, and stands behind the others from now on.
+            "UPDATE lake.src SET unused = 'x' WHERE id < 2",
+            "INSERT INTO lake.src VALUES (6, 0, 1, '')",
+            "UPDATE lake.src SET unused = 'y' WHERE id IN (0, 3)",
+            "DELETE FROM lake.src WHERE id = 1",
+        ] {
+            lake.run(change).unwrap();
+            let reports = lake.refresh(&[]).unwrap();
+            assert_ne!(reports[0].action, Some(RefreshAction::Full), "{query}: {}", reports[0].reason);
+            lake.verify().unwrap_or_else(|error| panic!("{query}, {change}: {error}"));
+        }
+    }
+}
+
+#[test]
 fn the_time_zone_of_a_process_is_not_that_of_a_result() {
     let query = "SELECT moment::DATE AS day, count(*) AS n FROM src GROUP BY 1";
     let lake = ThrowAway::with(testkit::lake::CatalogKind::Sqlite, "").unwrap();
