@@ -10,9 +10,11 @@ mod keys;
 mod latest;
 mod limit;
 mod pivot;
+mod probe;
 mod split;
 mod subquery;
 
+use std::cell::RefCell;
 use std::collections::HashMap;
 
 use error::Result;
@@ -20,14 +22,13 @@ use serde_json::Value;
 use sql::query::Parser;
 use sql::tree;
 
-use crate::clock::Clock;
 use crate::expression::{calls_aggregate, doubts, varies, where_it_is_stored, windows};
 use crate::inline::{inline, number_leaves};
-use crate::render::{Input, Inputs, Reading, Renderer, SourceState};
+use crate::render::{Input, SourceState};
 use crate::resolve::ResolvedSource;
 use crate::rules::keyed::{KeySet, Linearity};
 use crate::rules::top::Top;
-use crate::rules::{aggregate, linear, set_operation, window};
+use crate::rules::{aggregate, set_operation, window};
 use crate::stage::Stage;
 use crate::{Catalog, Column, Operator, Reason};
 
@@ -128,15 +129,19 @@ pub struct Surroundings<'a> {
 /// What the catalog says when it cannot be asked.
 pub fn lower(node: &Value, surroundings: &Surroundings<'_>) -> Result<Lowered> {
     let mut node = node.clone();
+    // What is inlined twice has the same names in both places.
+    name_subqueries(&mut node);
     inline(&mut node, &HashMap::new());
     let mut leaves = Vec::new();
     number_leaves(&mut node, &mut leaves);
-    name_subqueries(&mut node);
     let volatile = is_volatile(&node, surroundings);
     let mut lowering = Lowering {
         known: surroundings,
         leaves,
         stages: Vec::new(),
+        stage_texts: Vec::new(),
+        empty_stages: Vec::new(),
+        answers: RefCell::default(),
         operators: Vec::new(),
         reasons: Vec::new(),
         canonical: false,
@@ -199,6 +204,12 @@ struct Lowering<'a> {
     known: &'a Surroundings<'a>,
     leaves: Vec<Input>,
     stages: Vec<Stage>,
+    /// The query of each stage as text, by which it is known again.
+    stage_texts: Vec<String>,
+    /// For each stage an empty relation with its columns, by which a part that reads it can be bound.
+    empty_stages: Vec<Option<Value>>,
+    /// What parts of the query were found to give.
+    answers: RefCell<HashMap<String, Option<probe::Columns>>>,
     operators: Vec<Operator>,
     reasons: Vec<Reason>,
     canonical: bool,
@@ -232,16 +243,6 @@ impl Lowering<'_> {
         for reason in doubts(expression, self.known.sources, self.known.parser) {
             self.no_rule_for(operator, reason);
         }
-    }
-
-    /// Names and types of what a part of the query gives; `None` if it does not bind by itself, as what reads a
-    /// neighbour's columns does not.
-    fn describe(&self, node: &Value) -> Result<Option<Vec<(String, String)>>> {
-        let some_time = Clock::default();
-        let inputs = Inputs { sources: self.known.states, stages: &[], clock: &some_time };
-        let renderer = Renderer { parser: self.known.parser, lake: self.known.lake, inputs, stages: &self.stages };
-        let sql = renderer.sql(&linear::all(node, &self.leaves, Reading::New))?;
-        Ok(self.known.catalog.describe(&sql).ok())
     }
 
     fn query(&mut self, node: &mut Value, depth: usize) -> Result<Shape> {

@@ -113,9 +113,14 @@ impl Renderer<'_> {
     /// # Errors
     /// `INTERNAL` when a leaf asks for a reading that its input does not have.
     pub fn sql(&self, node: &Value) -> Result<String> {
+        self.parser.to_sql(&self.placed(node)?)
+    }
+
+    /// The tree with what each of its leaves is read from in its place.
+    pub(crate) fn placed(&self, node: &Value) -> Result<Value> {
         let mut node = node.clone();
         self.place_all(&mut node)?;
-        self.parser.to_sql(&node)
+        Ok(node)
     }
 
     /// The SQL of the whole resolved query with every source read as `reading`.
@@ -209,7 +214,8 @@ pub(crate) fn mark(node: &mut Value, reading: Reading, input: Input) {
     });
 }
 
-fn reading_of(node: &Value) -> Option<(Reading, Input)> {
+/// How a leaf is to be read, and what stands behind it, where a table reference is a marked one.
+pub(crate) fn reading_of(node: &Value) -> Option<(Reading, Input)> {
     if !tree::is(node, "BASE_TABLE") {
         return None;
     }

@@ -7,14 +7,15 @@ use error::Result;
 use serde_json::{Value, json};
 use sql::tree;
 
+use super::probe::Columns;
 use super::subquery::leaves_in;
 use super::{DISTINCT_INPUT, Draft, Lowering, Scope, Shape, WATCHED, drop_order};
 use crate::Reason;
 use crate::inline::mark_leaf;
-use crate::render::Input;
-use crate::rules::aggregate;
+use crate::render::{Input, Reading};
 use crate::rules::keyed::{KeySet, Keyed, Linearity, Place, input_query, key_column, key_items, named};
 use crate::rules::top::Top;
+use crate::rules::{aggregate, linear};
 use crate::stage::Stage;
 
 impl Lowering<'_> {
@@ -33,15 +34,35 @@ impl Lowering<'_> {
         let columns: Vec<String> = (0..tree::list(&query, "select_list").len()).map(key_column).collect();
         let linearity = Linearity { breakers: scope.breakers.clone(), row_wise: true };
         let keyed = Keyed::below(query, self.leaves.clone(), scope.sets.clone(), linearity, false);
-        self.stages.push(Stage { keyed, columns: columns.clone(), watched: true });
+        let stage = Stage { keyed, columns: columns.clone(), watched: true };
         let mut reference = tree::table_reference(WATCHED, &[]);
-        mark_leaf(&mut reference, self.leaves.len());
-        self.leaves.push(Input::Stage(self.stages.len() - 1));
+        mark_leaf(&mut reference, self.stage_leaf(stage, None));
         let mut watched = tree::empty_select();
         watched["from_table"] = reference;
         let keys: Vec<Value> = columns.iter().map(|column| tree::column(&[WATCHED, column])).collect();
         watched["select_list"] = Value::from(key_items(&keys));
         watched
+    }
+
+    /// A leaf that reads a stage. A stage that is there already is not computed a second time: a common table expression
+    /// that is used twice, what all the sets of a ROLLUP read.
+    fn stage_leaf(&mut self, stage: Stage, empty: Option<Value>) -> usize {
+        let (query, leaves) = stage.query();
+        let mut text = linear::all(query, leaves, Reading::New);
+        tree::visit_mut(&mut text, &mut |child| {
+            if let Some(location) = child.get_mut("query_location") {
+                *location = Value::Null;
+            }
+        });
+        let text = format!("{} {text}", stage.watched);
+        let number = self.stage_texts.iter().position(|known| *known == text).unwrap_or_else(|| {
+            self.stage_texts.push(text);
+            self.empty_stages.push(empty);
+            self.stages.push(stage);
+            self.stages.len() - 1
+        });
+        self.leaves.push(Input::Stage(number));
+        self.leaves.len() - 1
     }
 
     pub(super) fn keys(&self, node: &Value, written: &[Value]) -> Result<std::result::Result<Vec<Value>, Reason>> {
@@ -187,17 +208,22 @@ impl Lowering<'_> {
 
     /// The output columns of a part of the query, if they have names that can be told apart.
     pub(super) fn column_names(&mut self, operator: usize, node: &Value) -> Result<Option<Vec<String>>> {
+        let columns = self.named_columns(operator, node)?;
+        Ok(columns.map(|columns| columns.into_iter().map(|(name, _)| name).collect()))
+    }
+
+    /// The output columns of a part of the query with their types, if they have names that can be told apart.
+    fn named_columns(&mut self, operator: usize, node: &Value) -> Result<Option<Columns>> {
         let Some(columns) = self.describe(node)? else {
             self.correlated(operator, node);
             return Ok(None);
         };
-        let names: Vec<String> = columns.into_iter().map(|(name, _)| name).collect();
-        let distinct: HashSet<String> = names.iter().map(|name| name.to_lowercase()).collect();
-        if distinct.len() < names.len() {
+        let distinct: HashSet<String> = columns.iter().map(|(name, _)| name.to_lowercase()).collect();
+        if distinct.len() < columns.len() {
             self.no_rule(operator, "two of its columns have the same name", node);
             return Ok(None);
         }
-        Ok(Some(names))
+        Ok(Some(columns))
     }
 
     /// A query as it stands in FROM: as it is if it is linear, as the leaf of a stage otherwise.
@@ -218,13 +244,13 @@ impl Lowering<'_> {
                     return Ok(None);
                 }
                 self.make_definite(&mut node, &aggregate::Calls::is_inexact)?;
-                let Some(columns) = self.column_names(operator, &node)? else { return Ok(None) };
+                let Some(columns) = self.named_columns(operator, &node)? else { return Ok(None) };
+                let empty = self.empty_stage(&node, &columns)?;
+                let columns = columns.into_iter().map(|(name, _)| name).collect();
                 let keyed = Keyed::below(node, self.leaves.clone(), sets, linearity, unique);
-                self.stages.push(Stage { keyed, columns, watched: false });
-                let leaf = self.leaves.len();
-                self.leaves.push(Input::Stage(self.stages.len() - 1));
+                let stage = Stage { keyed, columns, watched: false };
                 let mut reference = tree::table_reference(alias, aliases);
-                mark_leaf(&mut reference, leaf);
+                mark_leaf(&mut reference, self.stage_leaf(stage, empty));
                 Ok(Some(reference))
             }
         }
