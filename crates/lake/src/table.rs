@@ -49,6 +49,13 @@ pub struct Table {
 impl Session {
     /// A table, now or as of a snapshot; `None` if there is none of that name.
     pub fn table(&self, name: &TableName, at: Option<SnapshotId>) -> Result<Option<Table>> {
+        let Some(mut table) = self.shape(name, at)? else { return Ok(None) };
+        self.measure(std::slice::from_mut(&mut table))?;
+        Ok(Some(table))
+    }
+
+    /// As [`Session::table`], but for the rows, files and bytes, which are not asked for and 0.
+    pub fn shape(&self, name: &TableName, at: Option<SnapshotId>) -> Result<Option<Table>> {
         let Some(found) = self.find_table(name, at)? else { return Ok(None) };
         let version = at.map_or_else(String::new, |snapshot| format!(" AT (VERSION => {snapshot})"));
         let types = self.describe(&format!("SELECT * FROM {}{version}", name.quoted(&self.lake.alias)))?;
@@ -57,7 +64,7 @@ impl Session {
         let columns = columns.into_iter().filter_map(|(_, id, name, nullable)| {
             types.remove(&name).map(|data_type| Column { name, data_type, nullable, column_id: id })
         });
-        let mut table = Table {
+        Ok(Some(Table {
             id: found.id,
             name: found.name,
             columns: columns.collect(),
@@ -65,9 +72,7 @@ impl Session {
             rows: 0,
             files: 0,
             bytes: 0,
-        };
-        self.measure(std::slice::from_mut(&mut table))?;
-        Ok(Some(table))
+        }))
     }
 
     /// The ids of tables now, in the order of their names; `None` where there is no such table.

@@ -53,6 +53,16 @@ impl AnalysisCache {
         self.known.clear();
     }
 
+    /// Keeps an analysis that was begun when `current` was the newest snapshot.
+    pub fn keep(&mut self, definition: &Definition, analysis: &Arc<Analysis>, current: SnapshotId) {
+        if self.seen.is_none_or(|seen| seen < current) {
+            // Nobody has looked whether the others are still right.
+            self.known.clear();
+            self.seen = Some(current);
+        }
+        self.known.insert(definition.id, (definition.revision, Arc::clone(analysis)));
+    }
+
     /// Forgets everything if a table or view was created, dropped or altered in `changes`, or if they do not reach
     /// back to what was seen.
     pub fn follow(&mut self, since: SnapshotId, changes: &Changes) {
@@ -107,7 +117,7 @@ impl DynamicTables {
         rehearsed: Option<Rehearsed<'_>>,
     ) -> Result<Analysis> {
         let query = self.parser.parse(query)?;
-        let shape = Shape { lake: &self.lake, session: &self.session, rehearsed };
+        let shape = Shape::new(&self.lake, &self.session, rehearsed);
         let plan = Plan::analyse(&query, &shape, &self.parser, self.lake.alias(), default_schema)
             .map_err(|error| place_binder_error(error, &query.text))
             .map_err(|error| self.perhaps_not_initialised(error, default_schema))?;

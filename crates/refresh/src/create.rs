@@ -7,10 +7,12 @@
 //! marked as one whose content is not known.
 
 use std::collections::HashSet;
+use std::sync::Arc;
 use std::time::Duration;
 
 use error::{Code, Error, Result, Span};
 use jiff::Timestamp;
+use lake::SnapshotId;
 use registry::{Alteration, Definition, DynamicTable, Progress, RefreshState, RefreshTrigger, SchedulingState};
 use sql::names::TableName;
 use sql::properties::{Initialize, TargetLag};
@@ -49,14 +51,16 @@ impl DynamicTables {
             (Some(_), _) => {}
             (None, _) => self.name_is_free(&name, statement, text)?,
         }
+        let current = self.session.current_snapshot()?.id;
         let (analysis, table) = self.define(statement, text, &name, &tables, existing.as_ref())?;
+        let known = (&analysis, current);
         let warnings = notices(&analysis, &table, &tables);
         let mut result = match existing {
-            None => self.create_new(table, &tables)?,
+            None => self.create_new(table, &tables, known)?,
             Some(existing) if is_filled_by_the_same_query(&existing, &table) => {
                 self.change_properties(&existing, table)?
             }
-            Some(existing) => self.replace(&existing, table, &tables)?,
+            Some(existing) => self.replace(&existing, table, &tables, known)?,
         };
         let (incremental, reason) =
             resolve_mode(statement.properties.refresh_mode, &analysis.plan, &statement.query)?;
@@ -94,7 +98,7 @@ impl DynamicTables {
         name: &TableName,
         tables: &[DynamicTable],
         existing: Option<&DynamicTable>,
-    ) -> Result<(Analysis, DynamicTable)> {
+    ) -> Result<(Arc<Analysis>, DynamicTable)> {
         let in_text = |error: Error| shift_span(error, &statement.query, statement.query_offset, text);
         statement.properties.check()?;
         let analysis = self.analyse_query(&statement.query, self.lake.schema()).map_err(in_text)?;
@@ -122,7 +126,7 @@ impl DynamicTables {
             progress: existing.map_or_else(Progress::default, |existing| existing.progress.clone()),
         };
         self.refuse_cycle(&table, tables).map_err(|error| error.with_span(statement.name.span(text)))?;
-        Ok((analysis, table))
+        Ok((Arc::new(analysis), table))
     }
 
     fn refuse_cycle(&self, table: &DynamicTable, tables: &[DynamicTable]) -> Result<()> {
@@ -131,7 +135,12 @@ impl DynamicTables {
         graph(&all).map(|_| ())
     }
 
-    fn create_new(&self, mut table: DynamicTable, tables: &[DynamicTable]) -> Result<Created> {
+    fn create_new(
+        &self,
+        mut table: DynamicTable,
+        tables: &[DynamicTable],
+        (analysis, current): (&Arc<Analysis>, SnapshotId),
+    ) -> Result<Created> {
         let name = table.definition.name.clone();
         let on_schedule = table.definition.properties.initialize == Initialize::OnSchedule;
         if !on_schedule {
@@ -142,6 +151,7 @@ impl DynamicTables {
             return Ok(created(name, CreateAction::Created, None));
         }
         let id = table.definition.id;
+        self.analyses.borrow_mut().keep(&table.definition, analysis, current);
         let mut tables = tables.to_vec();
         tables.push(table);
         match self.first_refresh(tables, id, &HashSet::new()) {
@@ -197,7 +207,13 @@ impl DynamicTables {
 
     /// Fills the table with the new query's result, then registers the query. Everything up to the publication
     /// leaves the old definition in force; dying between both makes the next refresh restore the old content.
-    fn replace(&self, existing: &DynamicTable, table: DynamicTable, tables: &[DynamicTable]) -> Result<Created> {
+    fn replace(
+        &self,
+        existing: &DynamicTable,
+        table: DynamicTable,
+        tables: &[DynamicTable],
+        (analysis, current): (&Arc<Analysis>, SnapshotId),
+    ) -> Result<Created> {
         let name = table.definition.name.clone();
         let id = table.definition.id;
         let unfilled = table.definition.properties.initialize == Initialize::OnSchedule
@@ -222,9 +238,10 @@ impl DynamicTables {
         table.definition.revision = revision;
         let alteration =
             Alteration { definition: table.definition.clone(), sources: table.sources.clone(), progress: None };
+        self.forget_analysis(id);
+        self.analyses.borrow_mut().keep(&table.definition, analysis, current);
         let mut all: Vec<DynamicTable> = tables.iter().filter(|other| other.definition.id != id).cloned().collect();
         all.push(table);
-        self.forget_analysis(id);
         let refreshed = self.first_refresh(all, id, &HashSet::from([id]));
         self.forget_analysis(id);
         let report = match refreshed {

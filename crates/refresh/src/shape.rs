@@ -1,8 +1,11 @@
 //! The lake's tables and views as the analysis of a query asks for them.
 
+use std::cell::RefCell;
+use std::collections::HashMap;
+
 use error::{Code, Error, Result};
 use incremental::{Catalog, Column, Relation};
-use lake::{Lake, Session};
+use lake::{Lake, Look, Session};
 use sql::names::{ObjectName, TableName};
 use sql::query::Parser;
 
@@ -11,18 +14,48 @@ use crate::rehearsal::Rehearsal;
 /// Schemas that start so belong to this product.
 pub(crate) const RESERVED_SCHEMA_PREFIX: &str = "__";
 
-/// The shape of the lake as it stands.
+/// The shape of the lake at one snapshot, the newest when this value was made.
 pub(crate) struct Shape<'a> {
-    pub lake: &'a Lake,
-    pub session: &'a Session,
+    lake: &'a Lake,
+    session: &'a Session,
+    look: Look<'a>,
     /// What stands in place of some of its tables.
-    pub rehearsed: Option<Rehearsed<'a>>,
+    rehearsed: Option<Rehearsed<'a>>,
+    /// The relations that were asked for; a query names a table more than once.
+    known: RefCell<HashMap<TableName, Option<Relation>>>,
 }
 
 /// Tables with the columns that they would have.
 pub(crate) struct Rehearsed<'a> {
     pub rehearsal: &'a Rehearsal,
     pub parser: &'a Parser,
+}
+
+impl<'a> Shape<'a> {
+    pub fn new(lake: &'a Lake, session: &'a Session, rehearsed: Option<Rehearsed<'a>>) -> Self {
+        Self { lake, session, look: session.look(), rehearsed, known: RefCell::default() }
+    }
+
+    fn read_relation(&self, name: &TableName) -> Result<Option<Relation>> {
+        if let Some(columns) = self.rehearsed.as_ref().and_then(|known| known.rehearsal.columns(name)) {
+            let column = |(name, data_type): &(String, String)| Column {
+                name: name.clone(),
+                data_type: data_type.clone(),
+                nullable: true,
+            };
+            let columns = columns.iter().map(column).collect();
+            return Ok(Some(Relation::Table { name: name.clone(), columns }));
+        }
+        if let Some(table) = self.session.shape(name, None)? {
+            let columns = table.columns.into_iter();
+            let columns = columns
+                .map(|column| Column { name: column.name, data_type: column.data_type, nullable: column.nullable })
+                .collect();
+            return Ok(Some(Relation::Table { name: table.name, columns }));
+        }
+        let view = self.session.view(name)?;
+        Ok(view.map(|query| Relation::View { name: name.clone(), query }))
+    }
 }
 
 impl Catalog for Shape<'_> {
@@ -32,23 +65,12 @@ impl Catalog for Shape<'_> {
             return Err(Error::new(Code::Query, format!("{resolved} belongs to the bookkeeping of dynamic tables"))
                 .with_hint("It changes with every refresh. `dynamic-tables status` shows what it says."));
         }
-        if let Some(columns) = self.rehearsed.as_ref().and_then(|known| known.rehearsal.columns(&resolved)) {
-            let column = |(name, data_type): &(String, String)| Column {
-                name: name.clone(),
-                data_type: data_type.clone(),
-                nullable: true,
-            };
-            return Ok(Some(Relation::Table { name: resolved, columns: columns.iter().map(column).collect() }));
+        if let Some(known) = self.known.borrow().get(&resolved) {
+            return Ok(known.clone());
         }
-        if let Some(table) = self.session.table(&resolved, None)? {
-            let columns = table.columns.into_iter();
-            let columns = columns
-                .map(|column| Column { name: column.name, data_type: column.data_type, nullable: column.nullable })
-                .collect();
-            return Ok(Some(Relation::Table { name: table.name, columns }));
-        }
-        let view = self.session.view(&resolved)?;
-        Ok(view.map(|query| Relation::View { name: resolved, query }))
+        let relation = self.read_relation(&resolved)?;
+        self.known.borrow_mut().insert(resolved, relation.clone());
+        Ok(relation)
     }
 
     fn names(&self) -> Result<Vec<TableName>> {
@@ -61,7 +83,7 @@ impl Catalog for Shape<'_> {
             Some(known) => known.rehearsal.redirected(select, known.parser, self.lake.alias())?,
             None => select.to_owned(),
         };
-        self.session.describe(&redirected).map_err(|error| match error.code() {
+        self.look.describe(&redirected).map_err(|error| match error.code() {
             // What does not bind is the query's fault, whatever the engine calls it.
             Code::Schema => Error::new(Code::Query, error.message().to_owned()),
             _ => error,

@@ -3,6 +3,7 @@
 
 mod changes;
 mod feed;
+mod looking;
 mod opening;
 mod place;
 mod publishing;
