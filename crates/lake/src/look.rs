@@ -11,15 +11,16 @@ use crate::session::Session;
 #[derive(Debug)]
 pub struct Look<'a> {
     session: &'a Session,
-    /// The transaction is this value's own: there was none when it began.
-    own: bool,
 }
 
 impl Session {
-    /// Begins to look at the newest snapshot; within a transaction, at what it sees.
-    #[must_use]
-    pub fn look(&self) -> Look<'_> {
-        Look { session: self, own: self.execute("BEGIN").is_ok() }
+    /// Begins to look at the newest snapshot. The session must not be in a transaction.
+    ///
+    /// # Errors
+    /// What the engine says when no transaction can begin.
+    pub fn look(&self) -> Result<Look<'_>> {
+        self.execute("BEGIN")?;
+        Ok(Look { session: self })
     }
 }
 
@@ -39,7 +40,7 @@ impl Look<'_> {
     /// Begins again if what did not bind has spoilt the transaction, as most of what does not bind has not: a pattern that is
     /// none, a file that is not there.
     fn go_on(&self) {
-        if self.own && self.session.execute("SELECT 1").is_err() {
+        if self.session.execute("SELECT 1").is_err() {
             self.end();
             // If it fails, the questions that follow are transactions of their own.
             self.session.execute("BEGIN").ok();
@@ -54,8 +55,6 @@ impl Look<'_> {
 
 impl Drop for Look<'_> {
     fn drop(&mut self) {
-        if self.own {
-            self.end();
-        }
+        self.end();
     }
 }

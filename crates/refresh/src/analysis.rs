@@ -117,7 +117,7 @@ impl DynamicTables {
         rehearsed: Option<Rehearsed<'_>>,
     ) -> Result<Analysis> {
         let query = self.parser.parse(query)?;
-        let shape = Shape::new(&self.lake, &self.session, rehearsed);
+        let shape = Shape::new(&self.lake, &self.session, rehearsed)?;
         let plan = Plan::analyse(&query, &shape, &self.parser, self.lake.alias(), default_schema)
             .map_err(|error| place_binder_error(error, &query.text))
             .map_err(|error| self.perhaps_not_initialised(error, default_schema))?;

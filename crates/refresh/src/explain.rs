@@ -182,7 +182,7 @@ impl DynamicTables {
             return Ok(Vec::new());
         }
         let query = self.parser.parse(&definition.query)?;
-        let shape = Shape::new(&self.lake, &self.session, None);
+        let shape = Shape::new(&self.lake, &self.session, None)?;
         rewrites(&query, plan, &shape, &self.parser, self.lake.alias(), &definition.default_schema)
     }
 

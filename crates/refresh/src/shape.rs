@@ -32,8 +32,8 @@ pub(crate) struct Rehearsed<'a> {
 }
 
 impl<'a> Shape<'a> {
-    pub fn new(lake: &'a Lake, session: &'a Session, rehearsed: Option<Rehearsed<'a>>) -> Self {
-        Self { lake, session, look: session.look(), rehearsed, known: RefCell::default() }
+    pub fn new(lake: &'a Lake, session: &'a Session, rehearsed: Option<Rehearsed<'a>>) -> Result<Self> {
+        Ok(Self { lake, session, look: session.look()?, rehearsed, known: RefCell::default() })
     }
 
     fn read_relation(&self, name: &TableName) -> Result<Option<Relation>> {
