@@ -13,7 +13,7 @@ use crate::render::Input;
 use crate::resolve::source_of;
 
 /// The catalog name by which a leaf is known; its table name is the number of the leaf.
-const LEAF_MARK: &str = "#leaf";
+pub const LEAF_MARK: &str = "#leaf";
 
 /// The number of a leaf.
 pub fn leaf_of(node: &Value) -> Option<usize> {

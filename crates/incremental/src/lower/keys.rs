@@ -11,7 +11,8 @@ use super::probe::Columns;
 use super::subquery::leaves_in;
 use super::{DISTINCT_INPUT, Draft, Lowering, Scope, Shape, WATCHED, drop_order};
 use crate::Reason;
-use crate::inline::mark_leaf;
+use crate::inline::{LEAF_MARK, mark_leaf};
+use crate::plan::RESERVED_PREFIX;
 use crate::render::{Input, Reading};
 use crate::rules::keyed::{KeySet, Keyed, Linearity, Place, input_query, key_column, key_items, named};
 use crate::rules::top::Top;
@@ -161,7 +162,10 @@ impl Lowering<'_> {
     pub(super) fn name_by_keys(&mut self, operator: usize, name: &str, keys: &[Value]) -> Result<()> {
         let mut texts = Vec::new();
         for key in keys {
-            texts.push(self.known.parser.expression_to_sql(key)?);
+            let text = self.known.parser.expression_to_sql(key)?;
+            // What stands for a part that was taken out says nothing to the reader.
+            let made_up = text.contains(RESERVED_PREFIX) || text.contains(LEAF_MARK);
+            texts.push(if made_up { "an expression".to_owned() } else { text });
         }
         self.operators[operator].name =
             if texts.is_empty() { format!("{name} of all rows") } else { format!("{name} by {}", texts.join(", ")) };

@@ -13,7 +13,7 @@ use crate::Reason;
 use crate::expression::{calls_aggregate, windows};
 
 /// Aggregates whose value does not depend on the order in which rows are read, for every type.
-const EXACT: [&str; 12] = [
+const EXACT: [&str; 16] = [
     "count",
     "count_star",
     "count_if",
@@ -26,6 +26,10 @@ const EXACT: [&str; 12] = [
     "bit_or",
     "bit_xor",
     "approx_count_distinct",
+    "median",
+    "quantile",
+    "quantile_cont",
+    "quantile_disc",
 ];
 
 /// Aggregates whose value does not depend on the order of the rows for exact types.
