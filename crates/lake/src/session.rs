@@ -98,16 +98,23 @@ impl Session {
 
     /// Preparing and running in one transaction, as DuckLake's maintenance functions need it.
     fn query_in_transaction(&self, sql: &str) -> Result<Rows> {
-        if self.execute("BEGIN").is_err() {
-            // The session is in a transaction already.
+        if self.is_in_transaction()? {
             return self.query_as_values(sql);
         }
+        self.execute("BEGIN")?;
         let result = self.query_as_values(sql);
         let end = self.execute(if result.is_ok() { "COMMIT" } else { "ROLLBACK" });
         match (result, end) {
             (Ok(_), Err(failure)) => Err(failure),
             (result, _) => result,
         }
+    }
+
+    /// Whether the session is in a transaction. A BEGIN that is one too many would abort it, and a COMMIT after that says that
+    /// all was well; so it is asked by what stays the same within a transaction only.
+    fn is_in_transaction(&self) -> Result<bool> {
+        let transaction = || -> Result<Rows> { self.query_as_values("SELECT epoch_us(now())") };
+        Ok(transaction()?.rows == transaction()?.rows)
     }
 
     fn query_as_text(&self, sql: &str, columns: Vec<(String, String)>) -> Result<Rows> {

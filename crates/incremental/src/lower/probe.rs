@@ -40,7 +40,12 @@ impl Lowering<'_> {
         if let Some(answer) = self.answers.borrow().get(&question) {
             return Ok(answer.clone());
         }
-        let answer = self.known.catalog.describe(&self.known.parser.to_sql(&node)?).ok();
+        let answer = match self.known.catalog.describe(&self.known.parser.to_sql(&node)?) {
+            Ok(columns) => Some(columns),
+            // That the lake could not be asked says nothing about the query.
+            Err(failure) if failure.is_transient() => return Err(failure),
+            Err(_) => None,
+        };
         self.answers.borrow_mut().insert(question, answer.clone());
         Ok(answer)
     }

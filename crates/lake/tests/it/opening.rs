@@ -51,6 +51,20 @@ fn a_lake_in_memory_leaves_nothing_behind() {
 }
 
 #[test]
+fn a_call_within_a_transaction_leaves_it_whole() {
+    for kind in KINDS {
+        let place = Place::new(kind);
+        let lake = place.open();
+        let session = lake.session().unwrap();
+        session.execute("BEGIN").unwrap();
+        session.execute("CREATE TABLE t AS SELECT 1 AS a").unwrap();
+        session.query("CALL lake.set_commit_message('me', 'why')").unwrap();
+        session.execute("COMMIT").unwrap();
+        assert_eq!(rows(&lake.session().unwrap(), "SELECT a FROM t"), ["1"], "{kind:?}");
+    }
+}
+
+#[test]
 fn sessions_share_the_lake_and_keep_their_temporary_tables() {
     let place = Place::new(Kind::Sqlite);
     let lake = place.open();
