@@ -30,6 +30,9 @@ const TIMES: [(&str, &str); 10] = [
     ("current_localtime", "CAST(CAST(__dt_time AS TIMESTAMP WITH TIME ZONE) AS TIME)"),
 ];
 
+/// What is written without parentheses.
+const BARE: [&str; 4] = ["current_timestamp", "current_date", "localtimestamp", "localtime"];
+
 /// The data timestamps of a change, as text that DuckDB takes for a TIMESTAMPTZ.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Clock {
@@ -77,7 +80,9 @@ fn mark_condition(node: &mut Value, is_column: &dyn Fn(&str) -> bool, parser: &P
         Some(tree::text(node, "function_name").to_lowercase())
     } else {
         match tree::column_reference(node).as_deref() {
-            Some([name]) if !is_column(name) => Some(name.to_lowercase()),
+            Some([name]) if !is_column(name) => {
+                Some(name.to_lowercase()).filter(|name| BARE.contains(&name.as_str()))
+            }
             _ => None,
         }
     };

@@ -319,6 +319,7 @@ impl Lowering<'_> {
             let keys = window::shared_partition(&windows);
             self.windowed(operator, node, &scope, keys)
         } else if !distinct_on.is_empty() {
+            let distinct_on: Vec<Value> = distinct_on.iter().map(|target| shown_by(node, target)).collect();
             match self.keys(node, &distinct_on)? {
                 Ok(keys) => {
                     let top = self.first_of_each(node, &keys, scope.is_linear())?;
@@ -426,6 +427,12 @@ impl Lowering<'_> {
             node["setop_all"] = Value::from(true);
             return self.distinct(operator, Shape::Linear, node);
         }
+        let [left, right] = ["left", "right"].map(|side| self.describe(&node[side]));
+        let (left, right) = (left?.unwrap_or_default(), right?.unwrap_or_default());
+        if !left.iter().zip(&right).all(|((_, one), (_, other))| join::same_or_numeric(one, other)) {
+            self.no_rule(operator, format!("the branches of {name} have columns of different types"), node);
+            return Ok(Shape::Opaque);
+        }
         let (mut places, mut watched) = (Vec::new(), Vec::new());
         for (pointer, branch) in set_operation::POINTERS.into_iter().zip(set_operation::branches_mut(node)) {
             let Some(columns) = self.column_names(operator, branch)? else { return Ok(Shape::Opaque) };
@@ -469,6 +476,20 @@ fn take_distinct(node: &mut Value) -> bool {
 fn distinct_on_targets(node: &Value) -> Vec<Value> {
     let modifiers = tree::list(node, "modifiers").iter();
     modifiers.flat_map(|modifier| tree::list(modifier, "distinct_on_targets")).cloned().collect()
+}
+
+/// What a name in DISTINCT ON or ORDER BY stands for: the item of that name, before any column.
+fn shown_by(node: &Value, expression: &Value) -> Value {
+    let named = match tree::column_reference(expression).as_deref() {
+        Some([name]) => tree::list(node, "select_list")
+            .iter()
+            .find(|item| tree::text(item, "alias").eq_ignore_ascii_case(name))
+            .cloned(),
+        _ => None,
+    };
+    let mut meant = named.unwrap_or_else(|| expression.clone());
+    meant["alias"] = Value::from("");
+    meant
 }
 
 fn all_windows(select: &Value) -> Vec<Value> {

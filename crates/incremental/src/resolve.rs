@@ -63,9 +63,10 @@ pub fn resolve(
     let place = Place { text, schema: default_schema, view_depth: 0 };
     resolver.walk(&mut node, &HashSet::new(), &place)?;
     shorten_column_references(&mut node, &resolver.sources);
+    let given = given_names(&node);
     let is_column = |name: &str| {
         let mut columns = resolver.sources.iter().flat_map(|source| &source.columns);
-        columns.any(|column| column.name.eq_ignore_ascii_case(name))
+        columns.any(|column| column.name.eq_ignore_ascii_case(name)) || given.contains(&name.to_lowercase())
     };
     mark_times(&mut node, &is_column, parser)?;
     Ok(Resolved { node, sources: resolver.sources, views: resolver.views, references: resolver.references })
@@ -243,6 +244,18 @@ fn edit_distance(left: &str, right: &str) -> usize {
         previous = current;
     }
     previous.last().copied().unwrap_or(0)
+}
+
+/// Every name that the query gives to an item, a table or a column.
+fn given_names(node: &Value) -> HashSet<String> {
+    let mut names = HashSet::new();
+    tree::visit(node, &mut |child| {
+        names.insert(tree::text(child, "alias").to_lowercase());
+        for list in ["column_name_alias", "aliases"] {
+            names.extend(tree::list(child, list).iter().filter_map(Value::as_str).map(str::to_lowercase));
+        }
+    });
+    names
 }
 
 /// `lake.main.orders.price` and `main.orders.price` become `orders.price`: a marked table is known by its alias only.

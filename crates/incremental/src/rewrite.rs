@@ -78,14 +78,17 @@ fn first_rows(node: &Value, _: &Plan, _: &Parser) -> Option<Value> {
     let qualify = &node["qualify"];
     let window = &qualify["left"];
     let limit = &qualify["right"];
-    let last = limit["value"]["value"].as_u64().filter(|_| tree::is(limit, "CONSTANT"))?;
+    let integer = matches!(tree::text(&limit["value"]["type"], "id"), "TINYINT" | "SMALLINT" | "INTEGER" | "BIGINT");
+    let last = limit["value"]["value"].as_u64().filter(|_| tree::is(limit, "CONSTANT") && integer)?;
     let count = match tree::text(qualify, "type") {
         "COMPARE_LESSTHANOREQUALTO" => last,
         "COMPARE_LESSTHAN" => last.checked_sub(1)?,
         "COMPARE_EQUAL" if last == 1 => 1,
         _ => return None,
     };
-    let whole = tree::text(window, "type") == "WINDOW_ROW_NUMBER" && tree::list(window, "partitions").is_empty();
+    let whole = tree::text(window, "type") == "WINDOW_ROW_NUMBER"
+        && tree::list(window, "partitions").is_empty()
+        && tree::list(window, "arg_orders").is_empty();
     let orders = tree::list(window, "orders");
     let ordered = tree::list(node, "modifiers").iter().all(|other| tree::text(other, "type") == "ORDER_MODIFIER");
     if !whole || orders.is_empty() || !ordered || !windows(&node["select_list"]).is_empty() {

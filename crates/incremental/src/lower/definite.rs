@@ -18,8 +18,7 @@ use crate::rules::keyed::input_query;
 
 /// Window functions whose value depends on how rows are ordered that are equal by ORDER BY, and on nothing else of the
 /// frame.
-const BY_POSITION: [&str; 5] =
-    ["WINDOW_ROW_NUMBER", "WINDOW_NTILE", "WINDOW_LAG", "WINDOW_LEAD", "WINDOW_FIRST_VALUE"];
+const BY_POSITION: [&str; 4] = ["WINDOW_ROW_NUMBER", "WINDOW_NTILE", "WINDOW_LAG", "WINDOW_LEAD"];
 
 impl Lowering<'_> {
     /// Orders what depends on an order in the clauses of a SELECT: windows, DISTINCT ON, LIMIT, and the aggregates that
@@ -28,6 +27,7 @@ impl Lowering<'_> {
         if !tree::is(node, "SELECT_NODE") {
             return Ok(());
         }
+        let written = node.clone();
         let mut calls = Calls::of(node, self.known.parser);
         if !calls.arguments.is_empty()
             && let Some(types) = self.describe(&input_query(node, calls.arguments.clone()))?
@@ -61,8 +61,8 @@ impl Lowering<'_> {
         let limited = super::limit::is_limited(node);
         if distinct_on || limited {
             if limited && !distinct_on {
-                columns =
-                    tree::list(node, "select_list").iter().filter(|item| !tree::is(item, "STAR")).cloned().collect();
+                let items = tree::list(node, "select_list").iter();
+                columns = items.filter(|item| !tree::is(item, "STAR") && reads_columns(item)).cloned().collect();
             }
             changed = true;
             let modifiers = node["modifiers"].as_array_mut().map(std::mem::take).unwrap_or_default();
@@ -73,9 +73,17 @@ impl Lowering<'_> {
             // DISTINCT before ORDER BY before LIMIT, as the parser puts them.
             let (limits, mut all): (Vec<Value>, Vec<Value>) =
                 others.into_iter().partition(|modifier| tree::text(modifier, "type").starts_with("LIMIT"));
-            all.push(order);
+            if !tree::list(&order, "orders").is_empty() {
+                all.push(order);
+            }
             all.extend(limits);
             node["modifiers"] = Value::from(all);
+        }
+        // What cannot be bound with an order is left as it is; a part of a query that reads its neighbour's columns cannot be
+        // bound by itself either way.
+        if changed && self.describe(node)?.is_none() && self.describe(&written)?.is_some() {
+            *node = written;
+            return Ok(());
         }
         self.canonical |= changed;
         Ok(())
@@ -86,9 +94,26 @@ fn contains_window(node: &Value) -> bool {
     !crate::expression::windows(node).is_empty()
 }
 
+/// Whether a window's value depends on the order of rows that are equal by ORDER BY, in such a way that ordering them
+/// further only decides what is open. Peers mean something to ranks, to frames by RANGE and GROUPS and to EXCLUDE.
 fn depends_on_position(window: &Value) -> bool {
-    let by_rows = ["start", "end"].iter().any(|bound| tree::text(window, bound).ends_with("_ROWS"));
-    BY_POSITION.contains(&tree::text(window, "type")) || by_rows
+    let kind = tree::text(window, "type");
+    let (start, end) = (tree::text(window, "start"), tree::text(window, "end"));
+    let plain = tree::text(window, "exclude_clause") == "NO_OTHER" && tree::list(window, "arg_orders").is_empty();
+    let ranks = ["WINDOW_RANK", "WINDOW_RANK_DENSE", "WINDOW_PERCENT_RANK", "WINDOW_CUME_DIST"].contains(&kind)
+        || ["rank", "dense_rank", "percent_rank", "cume_dist"].contains(&tree::text(window, "function_name"));
+    // RANGE by an offset takes one expression to order by.
+    let by_offset = [start, end].iter().any(|bound| bound.starts_with("EXPR_") && bound.ends_with("_RANGE"));
+    if !plain || ranks || by_offset {
+        return false;
+    }
+    if kind == "WINDOW_FIRST_VALUE" {
+        return start == "UNBOUNDED_PRECEDING" && window["ignore_nulls"].as_bool() != Some(true);
+    }
+    let whole_frame = |bound: &str| bound.starts_with("UNBOUNDED_");
+    let by_rows = |bound: &str| bound.ends_with("_ROWS");
+    let rows_only = [start, end].into_iter().all(|bound| by_rows(bound) || whole_frame(bound));
+    BY_POSITION.contains(&kind) || (rows_only && (by_rows(start) || by_rows(end)))
 }
 
 /// Appends expressions to a list of orders.

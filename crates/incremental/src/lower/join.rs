@@ -65,7 +65,7 @@ impl Lowering<'_> {
         let mut scope = if keys.0.is_empty() || with_subqueries {
             self.by_rows(operator, node, &kind, asof, left, right)?
         } else {
-            self.by_join_keys(operator, node, left, right, keys)
+            self.by_join_keys(operator, node, &kind, left, right, keys)
         };
         scope.breakers = breakers;
         if with_subqueries && self.reasons.is_empty() {
@@ -162,9 +162,16 @@ impl Lowering<'_> {
         node["right"]["subquery"]["node"] = inner;
         if linear_left && self.reasons.is_empty() {
             let keyed = sets.iter().find_map(|set| set.places.first().filter(|place| !place.keys.is_empty()));
-            if let Some(place) = keyed {
-                let watched = vec![keys_of(&node["left"], &place.keys)];
-                scope.sets.push(KeySet { places: vec![place.clone()], watched, null_touches_all: false });
+            let keys = match keyed {
+                Some(place) => place.keys.clone(),
+                None => self.columns_of(&node["left"])?,
+            };
+            if keys.is_empty() {
+                scope.sets.extend(self.all_rows(noted, &leaves_in(&node["left"])));
+            } else {
+                let watched = vec![keys_of(&node["left"], &keys)];
+                let places = vec![Place { pointer: "", keys }];
+                scope.sets.push(KeySet { places, watched, null_touches_all: false });
             }
         }
         scope.sets.extend(sets);
@@ -176,6 +183,7 @@ impl Lowering<'_> {
         &mut self,
         operator: usize,
         node: &Value,
+        kind: &str,
         left: Side,
         right: Side,
         (left_keys, right_keys): (Vec<Value>, Vec<Value>),
@@ -183,8 +191,9 @@ impl Lowering<'_> {
         self.operators[operator].rule = Some("recompute the rows with affected join keys".to_owned());
         let mut watched = Vec::new();
         for (side, keys) in [(&left, &left_keys), (&right, &right_keys)] {
-            // A side that is not linear has keys of its own for its changes, which its rows still show if it is preserved.
-            if side.scope.is_linear() || !side.preserved {
+            // A side that is not linear has keys of its own for its changes, which its rows still show if it is preserved; what
+            // the other side shows without a partner does not.
+            if side.scope.is_linear() || !side.preserved || matches!(kind, "OUTER" | "FULL") {
                 watched.push(self.watch(keys_of(&node[side.field], keys), &side.scope));
             }
         }
@@ -266,14 +275,19 @@ impl Lowering<'_> {
         for column in merged {
             // The merged column of USING is not always that of the side that is meant.
             let of = |side: &str| -> Result<Option<Value>> {
-                let columns = self.columns_of(&node[side])?;
-                Ok(columns.into_iter().find(|known| {
+                let mut columns = self.columns_of(&node[side])?.into_iter().filter(|known| {
                     tree::column_reference(known)
                         .and_then(|parts| parts.last().map(|name| name.eq_ignore_ascii_case(&column)))
                         .unwrap_or(false)
-                }))
+                });
+                let first = columns.next();
+                // Of several, the merged one is the first only where every row has it.
+                let is_merged = columns.next().is_none() || !keeps_rows_of_the_right(&node[side]);
+                Ok(first.filter(|_| is_merged))
             };
-            if let (Some(left), Some(right)) = (of("left")?, of("right")?) {
+            if let (Some(left), Some(right)) = (of("left")?, of("right")?)
+                && self.are_comparable((&left, &node["left"]), (&right, &node["right"]))?
+            {
                 left_keys.push(left);
                 right_keys.push(right);
             }
@@ -284,10 +298,10 @@ impl Lowering<'_> {
                 continue;
             }
             let (one, other) = (&condition["left"], &condition["right"]);
-            if self.belongs(one, &node["left"])? && self.belongs(other, &node["right"])? {
+            if self.are_comparable((one, &node["left"]), (other, &node["right"]))? {
                 left_keys.push(one.clone());
                 right_keys.push(other.clone());
-            } else if self.belongs(other, &node["left"])? && self.belongs(one, &node["right"])? {
+            } else if self.are_comparable((other, &node["left"]), (one, &node["right"]))? {
                 left_keys.push(other.clone());
                 right_keys.push(one.clone());
             }
@@ -308,15 +322,30 @@ impl Lowering<'_> {
 
     /// Whether an expression reads columns, and only of this side of a join.
     pub(super) fn belongs(&self, expression: &Value, side: &Value) -> Result<bool> {
+        Ok(self.type_over(expression, side)?.is_some())
+    }
+
+    /// The type of an expression that reads columns, and only of this part of FROM.
+    pub(super) fn type_over(&self, expression: &Value, from: &Value) -> Result<Option<String>> {
         let mut reads = false;
         tree::visit(expression, &mut |child| reads = reads || tree::column_reference(child).is_some());
         if !reads {
-            return Ok(false);
+            return Ok(None);
         }
         let mut probe = tree::empty_select();
-        probe["from_table"] = side.clone();
+        probe["from_table"] = from.clone();
         probe["select_list"] = Value::from(vec![expression.clone()]);
-        Ok(self.describe(&probe)?.is_some())
+        let columns = self.describe(&probe)?.unwrap_or_default();
+        Ok(columns.into_iter().next().map(|(_, data_type)| data_type))
+    }
+
+    /// Whether two expressions, each over its part of FROM, can be keys for one another: the values of both stand in one
+    /// column of keys, where they have to be equal exactly if they are to the query.
+    pub(super) fn are_comparable(&self, one: (&Value, &Value), other: (&Value, &Value)) -> Result<bool> {
+        let (Some(one), Some(other)) = (self.type_over(one.0, one.1)?, self.type_over(other.0, other.1)?) else {
+            return Ok(false);
+        };
+        Ok(same_or_numeric(&one, &other))
     }
 
     /// The columns of a part of FROM that can be told by their table's name, as far as the query looks at them.
@@ -357,4 +386,34 @@ fn keys_of(from: &Value, keys: &[Value]) -> Value {
     select["from_table"] = from.clone();
     select["select_list"] = Value::from(key_items(keys));
     select
+}
+
+/// Whether rows of a right side stand in a part of FROM without a partner.
+fn keeps_rows_of_the_right(from: &Value) -> bool {
+    let mut keeps = false;
+    tree::visit(from, &mut |child| {
+        let kind = tree::text(child, "join_type");
+        keeps = keeps || (tree::is(child, "JOIN") && matches!(kind, "RIGHT" | "OUTER" | "FULL"));
+    });
+    keeps
+}
+
+/// Whether values of two types are compared as they are when they stand in one column.
+pub(super) fn same_or_numeric(one: &str, other: &str) -> bool {
+    const NUMBERS: [&str; 12] = [
+        "TINYINT",
+        "SMALLINT",
+        "INTEGER",
+        "BIGINT",
+        "HUGEINT",
+        "UTINYINT",
+        "USMALLINT",
+        "UINTEGER",
+        "UBIGINT",
+        "UHUGEINT",
+        "FLOAT",
+        "DOUBLE",
+    ];
+    let numeric = |data_type: &str| NUMBERS.contains(&data_type) || data_type.starts_with("DECIMAL(");
+    one == other || (numeric(one) && numeric(other))
 }

@@ -55,7 +55,9 @@ impl Lowering<'_> {
                 *location = Value::Null;
             }
         });
-        let text = format!("{} {text}", stage.watched);
+        // What a watched stage gives depends on its sets of keys as well, which its text does not show.
+        let unshared = if stage.watched { self.stages.len().to_string() } else { String::new() };
+        let text = format!("{unshared} {text}");
         let number = self.stage_texts.iter().position(|known| *known == text).unwrap_or_else(|| {
             self.stage_texts.push(text);
             self.empty_stages.push(empty);

@@ -6,8 +6,8 @@ use serde_json::Value;
 use sql::names::quote_identifier;
 use sql::tree;
 
-use super::limit::direction;
-use super::{Lowering, distinct_on_targets};
+use super::limit::{direction, integer};
+use super::{Lowering, distinct_on_targets, shown_by};
 use crate::expression::windows;
 use crate::rules::aggregate::key_columns;
 use crate::rules::keyed::input_query;
@@ -19,7 +19,11 @@ impl Lowering<'_> {
     pub(super) fn first_of_each(&mut self, node: &mut Value, keys: &[Value], linear: bool) -> Result<Option<Top>> {
         let Some(choice) = Choice::of(node).filter(|_| linear && !keys.is_empty()) else { return Ok(None) };
         let Some(output) = self.describe(node)? else { return Ok(None) };
-        let orders: Vec<Value> = choice.orders.iter().map(|order| order["expression"].clone()).collect();
+        let meant = |order: &Value| match choice.distinct_on {
+            true => shown_by(node, &order["expression"]),
+            false => order["expression"].clone(),
+        };
+        let orders: Vec<Value> = choice.orders.iter().map(meant).collect();
         let (Some(partition), Some(ordered)) =
             (key_columns(node, keys, &output), key_columns(node, &orders, &output))
         else {
@@ -37,7 +41,14 @@ impl Lowering<'_> {
         let mut input = input_query(node, tree::list(node, "select_list").to_vec());
         input["modifiers"] = Value::from(Vec::<Value>::new());
         let partition = partition.into_iter().map(|column| output[column].0.clone()).collect();
+        let written = node.clone();
+        let was_canonical = self.canonical;
         self.order_by_output(node, &choice, &output)?;
+        if self.describe(node)?.is_none() || self.describe(&input)?.is_none() {
+            *node = written;
+            self.canonical = was_canonical;
+            return Ok(None);
+        }
         Ok(Some(Top { count: choice.count, partition, order, input }))
     }
 
@@ -49,7 +60,12 @@ impl Lowering<'_> {
         } else {
             items.to_vec()
         };
-        let ties = shown.into_iter().map(|mut expression| {
+        let reads = |expression: &Value| {
+            let mut reads = false;
+            tree::visit(expression, &mut |child| reads = reads || tree::column_reference(child).is_some());
+            reads
+        };
+        let ties = shown.into_iter().filter(|item| reads(item)).map(|mut expression| {
             expression["alias"] = Value::from("");
             serde_json::json!({ "type": "ASCENDING", "null_order": "NULLS LAST", "expression": expression })
         });
@@ -88,14 +104,16 @@ impl Choice {
         }
         let qualify = &node["qualify"];
         let (window, limit) = (&qualify["left"], &qualify["right"]);
-        let last = limit["value"]["value"].as_u64().filter(|_| tree::is(limit, "CONSTANT"))?;
+        let last = integer(limit)?;
         let count = match tree::text(qualify, "type") {
             "COMPARE_LESSTHANOREQUALTO" => last,
             "COMPARE_LESSTHAN" => last.checked_sub(1)?,
             "COMPARE_EQUAL" if last == 1 => 1,
             _ => return None,
         };
-        let numbered = tree::text(window, "type") == "WINDOW_ROW_NUMBER" && count > 0;
+        let numbered = tree::text(window, "type") == "WINDOW_ROW_NUMBER"
+            && tree::list(window, "arg_orders").is_empty()
+            && count > 0;
         let orders = tree::list(window, "orders").to_vec();
         (numbered && !orders.is_empty()).then_some(Self { orders, count, distinct_on: false })
     }

@@ -93,7 +93,7 @@ impl Lowering<'_> {
             return Ok(Some(columns.names.clone()));
         }
         if tree::is(expression, "CONSTANT") {
-            let position = expression["value"]["value"].as_u64().and_then(|position| usize::try_from(position).ok());
+            let position = integer(expression).and_then(|position| usize::try_from(position).ok());
             let name = position.and_then(|position| columns.names.get(position.checked_sub(1)?));
             return Ok(name.map(|name| vec![name.clone()]));
         }
@@ -168,6 +168,13 @@ fn first_rows(from: Value, names: &[String], ordered: &[(String, Value)], limit:
     (select, texts.join(", "))
 }
 
+/// The value of an integer that is written out. A decimal's would be that of its digits.
+pub(super) fn integer(constant: &Value) -> Option<u64> {
+    let integer =
+        matches!(tree::text(&constant["value"]["type"], "id"), "TINYINT" | "SMALLINT" | "INTEGER" | "BIGINT");
+    constant["value"]["value"].as_u64().filter(|_| tree::is(constant, "CONSTANT") && integer)
+}
+
 /// The direction of an order, and where NULLs go in it, as text.
 pub(super) fn direction(order: &Value) -> String {
     let direction = if tree::text(order, "type") == "DESCENDING" { " DESC" } else { "" };
@@ -180,8 +187,7 @@ pub(super) fn direction(order: &Value) -> String {
 /// How the first rows follow from the stored ones, where their order can be told from them.
 fn top(select: &Value, names: &[String], hidden: bool, order: String) -> Option<Top> {
     let limit = &select["modifiers"][1];
-    let constant = tree::is(&limit["limit"], "CONSTANT");
-    let count = limit["limit"]["value"]["value"].as_u64().filter(|_| constant)?;
+    let count = integer(&limit["limit"])?;
     if hidden || !limit["offset"].is_null() {
         return None;
     }

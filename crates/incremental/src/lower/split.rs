@@ -51,11 +51,33 @@ impl Lowering<'_> {
             replace(&mut part, &keys, &calls, &node["from_table"]);
             part
         };
+        // DISTINCT ON and ORDER BY mean what is shown by a name, before what is read by it.
+        let shows = |part: &Value| match tree::column_reference(part).as_deref() {
+            Some([name]) => names.iter().any(|(shown, _)| shown.eq_ignore_ascii_case(name)),
+            _ => false,
+        };
+        let replaced_modifiers: Value = tree::list(node, "modifiers")
+            .iter()
+            .map(|modifier| {
+                let mut changed = replaced(modifier);
+                for (place, written) in
+                    tree::list(modifier, "distinct_on_targets").iter().enumerate().filter(|(_, part)| shows(part))
+                {
+                    changed["distinct_on_targets"][place] = written.clone();
+                }
+                for (place, written) in tree::list(modifier, "orders").iter().enumerate() {
+                    if shows(&written["expression"]) {
+                        changed["orders"][place] = written.clone();
+                    }
+                }
+                changed
+            })
+            .collect();
         let mut outer = tree::empty_select();
         let shown = items.iter().zip(&names).map(|(item, (name, _))| named(replaced(item), name));
         outer["select_list"] = shown.collect();
         outer["qualify"] = replaced(&node["qualify"]);
-        outer["modifiers"] = replaced(&node["modifiers"]);
+        outer["modifiers"] = replaced_modifiers;
         outer["from_table"] = tree::derived_table(inner, INNER, &[]);
         if self.describe(&outer)?.is_none() {
             return Ok(Err(
@@ -188,6 +210,10 @@ pub(super) fn windows_aggregates(select: &Value, parser: &Parser) -> bool {
 
 /// Puts the columns of the part that is computed first in the place of keys and calls.
 fn replace(node: &mut Value, keys: &[Value], calls: &[Value], from: &Value) {
+    // A subquery has names of its own; what it reads of its neighbours does not bind then.
+    if tree::is(node, "SUBQUERY") {
+        return replace(&mut node["child"], keys, calls, from);
+    }
     if node.get("class").is_some() {
         let known = calls
             .iter()
@@ -210,6 +236,9 @@ fn replace(node: &mut Value, keys: &[Value], calls: &[Value], from: &Value) {
 
 /// Puts NULL in the place of keys that a grouping set does not have, and the number in that of grouping().
 fn leave_out(node: &mut Value, absent: &[(&Value, &Value)], from: &Value, parser: &Parser) -> Result<()> {
+    if tree::is(node, "SUBQUERY") {
+        return leave_out(&mut node["child"], absent, from, parser);
+    }
     let missing = |expression: &Value| absent.iter().find(|(key, _)| stands_for(expression, key, from));
     if tree::text(node, "type") == "GROUPING_FUNCTION" {
         let bits = tree::list(node, "children")

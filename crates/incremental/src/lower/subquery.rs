@@ -43,7 +43,7 @@ impl Lowering<'_> {
             node[clause] = expression;
         }
         if linear_from && !scope.is_linear() && self.reasons.is_empty() {
-            watch_own_rows(node, &mut scope);
+            self.watch_own_rows(node, &mut scope)?;
         }
         Ok(scope)
     }
@@ -159,7 +159,11 @@ impl Lowering<'_> {
         };
         let keys = compared(&expression["child"]);
         let simple = positive || keys.len() == 1;
-        let over_row = keys.len() == columns.len() && self.are_over(&keys, outer)?;
+        let mut over_row = keys.len() == columns.len() && self.are_over(&keys, outer)?;
+        for (key, column) in keys.iter().zip(&columns) {
+            let value = tree::column(&[SUBQUERY, column]);
+            over_row = over_row && self.are_comparable((key, &outer["from_table"]), (&value, &relation()))?;
+        }
         if !simple || !over_row {
             self.operators[operator].rule = Some("recompute every row when it changed".to_owned());
             return Ok(vec![KeySet::of_all_rows(vec![watched(Vec::new())])]);
@@ -285,9 +289,9 @@ impl Lowering<'_> {
                 let (one, other) = (&condition[one], &condition[other]);
                 // What can be a column of the subquery's own tables is one.
                 if !self.is_over_groups(other)
-                    && self.belongs(one, &inner["from_table"])?
+                    && !names_an_item(other, inner)
                     && !self.belongs(other, &inner["from_table"])?
-                    && self.belongs(other, &outer["from_table"])?
+                    && self.are_comparable((one, &inner["from_table"]), (other, &outer["from_table"]))?
                 {
                     found.inner.push(one.clone());
                     found.outer.push(other.clone());
@@ -302,7 +306,8 @@ impl Lowering<'_> {
     /// equality.
     fn matching_rows(&mut self, inner: &Value, outer: &Value, linear: bool) -> Result<Option<KeySet>> {
         let keys = self.columns_of(&outer["from_table"])?;
-        if keys.is_empty() || !linear || contains_subquery(&inner["where_clause"]) {
+        let where_clause = &inner["where_clause"];
+        if keys.is_empty() || !linear || contains_subquery(where_clause) || names_an_item(where_clause, inner) {
             return Ok(None);
         }
         let mut select = tree::empty_select();
@@ -319,6 +324,34 @@ impl Lowering<'_> {
         Ok(Some(KeySet { places: vec![Place { pointer: "", keys }], watched: vec![select], null_touches_all: false }))
     }
 
+    /// The rows of the SELECT's own FROM that came or went are touched as well; by the keys of a set that has some. Where every
+    /// set touches all rows, there is nothing left to tell.
+    fn watch_own_rows(&self, node: &Value, scope: &mut Scope) -> Result<()> {
+        let has_keys = |set: &KeySet| set.places.iter().any(|place| !place.keys.is_empty());
+        let Some(position) = scope.sets.iter().position(has_keys) else { return Ok(()) };
+        let keys = scope.sets[position].places[0].keys.clone();
+        let mut select = input_query(node, key_items(&keys));
+        let mut conditions = Vec::new();
+        for condition in
+            conjuncts(&node["where_clause"]).into_iter().filter(|condition| !contains_subquery(condition))
+        {
+            // An alias of the select list means nothing here.
+            select["where_clause"] = condition.clone();
+            if self.describe(&select)?.is_some() {
+                conditions.push(condition.clone());
+            }
+        }
+        select["where_clause"] = tree::conjunction(conditions);
+        let set = &mut scope.sets[position];
+        if set.null_touches_all {
+            let places = set.places.clone();
+            scope.sets.push(KeySet { places, watched: vec![select], null_touches_all: false });
+        } else {
+            set.watched.insert(0, select);
+        }
+        Ok(())
+    }
+
     /// Whether an expression has a value for a group or a partition, not for a row of FROM.
     fn is_over_groups(&self, expression: &Value) -> bool {
         calls_aggregate(expression, self.known.parser) || !windows(expression).is_empty()
@@ -326,31 +359,15 @@ impl Lowering<'_> {
 
     fn are_over(&self, keys: &[Value], outer: &Value) -> Result<bool> {
         for key in keys {
-            if contains_subquery(key) || self.is_over_groups(key) || !self.belongs(key, &outer["from_table"])? {
+            if contains_subquery(key)
+                || names_an_item(key, outer)
+                || self.is_over_groups(key)
+                || !self.belongs(key, &outer["from_table"])?
+            {
                 return Ok(false);
             }
         }
         Ok(true)
-    }
-}
-
-/// The rows of the SELECT's own FROM that came or went are touched as well; by the keys of a set that has some. Where every
-/// set touches all rows, there is nothing left to tell.
-fn watch_own_rows(node: &Value, scope: &mut Scope) {
-    let Some(position) = scope.sets.iter().position(|set| set.places.iter().any(|place| !place.keys.is_empty()))
-    else {
-        return;
-    };
-    let keys = scope.sets[position].places[0].keys.clone();
-    let mut select = input_query(node, key_items(&keys));
-    let conditions = conjuncts(&node["where_clause"]).into_iter().filter(|condition| !contains_subquery(condition));
-    select["where_clause"] = tree::conjunction(conditions.cloned().collect());
-    let set = &mut scope.sets[position];
-    if set.null_touches_all {
-        let places = set.places.clone();
-        scope.sets.push(KeySet { places, watched: vec![select], null_touches_all: false });
-    } else {
-        set.watched.insert(0, select);
     }
 }
 
@@ -382,4 +399,16 @@ fn replace_column(mut expression: Value, name: &str, with: &Value) -> Value {
         }
     });
     expression
+}
+
+/// Whether a name in an expression is one that an item of the select list was given: it may mean that.
+fn names_an_item(expression: &Value, select: &Value) -> bool {
+    let mut found = false;
+    tree::visit(expression, &mut |child| {
+        if let Some([name]) = tree::column_reference(child).as_deref() {
+            let is_alias = |item: &Value| tree::text(item, "alias").eq_ignore_ascii_case(name);
+            found = found || tree::list(select, "select_list").iter().any(is_alias);
+        }
+    });
+    found
 }
