@@ -240,7 +240,10 @@ impl Run<'_> {
         let forced = table.mode == RefreshMode::Incremental;
         let wrong = match report.action {
             Some(RefreshAction::Incremental) if !table.verdict.incremental => Some("incremental, was stated FULL"),
-            Some(RefreshAction::Full) if forced => Some("full, was stated INCREMENTAL"),
+            // What the engine cannot run is none of ours, as long as the whole result can be had.
+            Some(RefreshAction::Full) if forced && !report.reason.starts_with("the engine could not") => {
+                Some("full, was stated INCREMENTAL")
+            }
             Some(RefreshAction::Reinitialize) if !disturbed && !table.has_upstream => {
                 Some("started over without cause")
             }

@@ -3,7 +3,7 @@
 use std::cell::Cell;
 use std::sync::Arc;
 
-use error::Result;
+use error::{Code, Result};
 use lake::Watermark;
 use registry::{DynamicTable, HistoryFilter, RefreshAction, RefreshState};
 use sql::names::TableName;
@@ -217,7 +217,14 @@ impl DynamicTables {
             let figures = Figures { affected_groups: Some(groups), ..figures.clone() };
             too_many_groups(properties, &figures).map(|chosen| chosen.reason)
         };
-        let attempt = self.prepare_incremental(plan, &mut changes, &stored, state.as_ref(), &too_many, steps)?;
+        let attempt = match self.prepare_incremental(plan, &mut changes, &stored, state.as_ref(), &too_many, steps) {
+            // A defect of the engine in the statements of a rule is none of the query's: that can still be computed.
+            Err(failure) if failure.code() == Code::Internal && !failure.is_transient() => {
+                tracing::warn!(table = %table.definition.name, %failure, "the engine could not compute the change");
+                Attempt::Full("the engine could not compute the change, though it may the whole result".to_owned())
+            }
+            attempt => attempt?,
+        };
         figures.affected_groups = affected.get();
         match attempt {
             Attempt::Prepared(prepared) => {
