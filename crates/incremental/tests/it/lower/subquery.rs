@@ -8,6 +8,11 @@ fn in_and_not_in() {
         &[
             "SELECT id, k FROM fact WHERE k IN (SELECT k FROM dim WHERE name = 'a')",
             "SELECT id FROM fact WHERE k NOT IN (SELECT k FROM dim WHERE weight > 0)",
+            // A NULL that comes or goes touches every row, whatever its key.
+            "SELECT id FROM fact WHERE k NOT IN (SELECT CASE WHEN weight = 0 THEN NULL ELSE 99 END FROM dim)",
+            "SELECT id FROM fact WHERE k NOT IN (SELECT CASE WHEN weight = 1 THEN NULL ELSE 99 END FROM dim)",
+            "SELECT id FROM fact WHERE k NOT IN (SELECT CASE WHEN weight = 2 THEN NULL ELSE 99 END FROM dim)",
+            "SELECT id FROM fact WHERE k NOT IN (SELECT CASE WHEN weight = 3 THEN NULL ELSE 99 END FROM dim)",
             "SELECT id FROM fact WHERE (k, x) IN (SELECT k, weight FROM dim)",
             "SELECT id, k IN (SELECT k FROM dim WHERE weight > 1) AS found FROM fact",
             "SELECT id FROM fact WHERE k IN (SELECT k FROM dim) OR x = 3",
