@@ -118,3 +118,25 @@ pub fn where_it_is_stored(expression: &Value, sources: &[ResolvedSource]) -> Opt
         VIRTUAL_COLUMNS.contains(&name.as_str()) && !columns.any(|column| column.name.to_lowercase() == name);
     is_virtual.then(|| format!("{name} is no column of a source but says where a row is stored"))
 }
+
+/// The value of an integer that is written out. A decimal's would be that of its digits.
+pub fn integer(constant: &Value) -> Option<u64> {
+    let integer =
+        matches!(tree::text(&constant["value"]["type"], "id"), "TINYINT" | "SMALLINT" | "INTEGER" | "BIGINT");
+    constant["value"]["value"].as_u64().filter(|_| tree::is(constant, "CONSTANT") && integer)
+}
+
+/// Whether an expression reads any column.
+pub fn reads_columns(expression: &Value) -> bool {
+    let mut reads = false;
+    tree::visit(expression, &mut |child| reads = reads || tree::column_reference(child).is_some());
+    reads
+}
+
+/// The conditions that a condition joins by AND.
+pub fn conjuncts(condition: &Value) -> Vec<&Value> {
+    if tree::is(condition, "CONJUNCTION") && tree::text(condition, "type") == "CONJUNCTION_AND" {
+        return tree::list(condition, "children").iter().flat_map(conjuncts).collect();
+    }
+    if condition.is_null() { Vec::new() } else { vec![condition] }
+}

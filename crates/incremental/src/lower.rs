@@ -499,11 +499,3 @@ fn all_windows(select: &Value) -> Vec<Value> {
 fn counted(number: usize, noun: &str) -> String {
     if number == 1 { format!("1 {noun}") } else { format!("{number} {noun}s") }
 }
-
-/// The conditions that a condition joins by AND.
-fn conjuncts(condition: &Value) -> Vec<&Value> {
-    if tree::is(condition, "CONJUNCTION") && tree::text(condition, "type") == "CONJUNCTION_AND" {
-        return tree::list(condition, "children").iter().flat_map(conjuncts).collect();
-    }
-    if condition.is_null() { Vec::new() } else { vec![condition] }
-}

@@ -11,6 +11,7 @@ use sql::tree;
 
 use crate::expression::{calls_aggregate, windows};
 use crate::rules::keyed::named;
+use crate::rules::window;
 use crate::{Catalog, Plan};
 
 /// Another way to write a query.
@@ -75,26 +76,14 @@ fn as_written(sql: String, parser: &Parser) -> String {
 
 /// `QUALIFY row_number() OVER (ORDER BY x) <= 10` as `ORDER BY x LIMIT 10`.
 fn first_rows(node: &Value, _: &Plan, _: &Parser) -> Option<Value> {
-    let qualify = &node["qualify"];
-    let window = &qualify["left"];
-    let limit = &qualify["right"];
-    let integer = matches!(tree::text(&limit["value"]["type"], "id"), "TINYINT" | "SMALLINT" | "INTEGER" | "BIGINT");
-    let last = limit["value"]["value"].as_u64().filter(|_| tree::is(limit, "CONSTANT") && integer)?;
-    let count = match tree::text(qualify, "type") {
-        "COMPARE_LESSTHANOREQUALTO" => last,
-        "COMPARE_LESSTHAN" => last.checked_sub(1)?,
-        "COMPARE_EQUAL" if last == 1 => 1,
-        _ => return None,
-    };
-    let whole = tree::text(window, "type") == "WINDOW_ROW_NUMBER"
-        && tree::list(window, "partitions").is_empty()
-        && tree::list(window, "arg_orders").is_empty();
+    let (window, count) = window::first_rows(&node["qualify"])?;
+    let whole = tree::list(window, "partitions").is_empty();
     let orders = tree::list(window, "orders");
     let ordered = tree::list(node, "modifiers").iter().all(|other| tree::text(other, "type") == "ORDER_MODIFIER");
     if !whole || orders.is_empty() || !ordered || !windows(&node["select_list"]).is_empty() {
         return None;
     }
-    let mut limit = limit.clone();
+    let mut limit = node["qualify"]["right"].clone();
     limit["value"]["value"] = Value::from(count);
     let mut node = node.clone();
     node["qualify"] = Value::Null;

@@ -13,6 +13,7 @@ use serde_json::{Value, json};
 use sql::tree;
 
 use super::{Lowering, distinct_on_targets};
+use crate::expression::reads_columns;
 use crate::rules::aggregate::Calls;
 use crate::rules::keyed::input_query;
 
@@ -145,10 +146,4 @@ fn order_calls(node: &mut Value, wanted: &mut dyn FnMut(&Value) -> bool) {
         Value::Object(fields) => fields.values_mut().for_each(|child| order_calls(child, wanted)),
         _ => {}
     }
-}
-
-fn reads_columns(expression: &Value) -> bool {
-    let mut reads = false;
-    tree::visit(expression, &mut |child| reads = reads || tree::column_reference(child).is_some());
-    reads
 }

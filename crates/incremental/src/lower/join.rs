@@ -5,9 +5,11 @@ use serde_json::Value;
 use sql::tree;
 
 use super::subquery::{contains_subquery, leaves_in};
-use super::{Lowering, Scope, conjuncts};
+use super::{Lowering, Scope};
+use crate::expression::{conjuncts, reads_columns};
 use crate::inline::leaf_of;
 use crate::render::Input;
+use crate::rules::aggregate::is_exact_type;
 use crate::rules::keyed::{KeySet, Place, key_items};
 
 /// A side of a join.
@@ -327,9 +329,7 @@ impl Lowering<'_> {
 
     /// The type of an expression that reads columns, and only of this part of FROM.
     pub(super) fn type_over(&self, expression: &Value, from: &Value) -> Result<Option<String>> {
-        let mut reads = false;
-        tree::visit(expression, &mut |child| reads = reads || tree::column_reference(child).is_some());
-        if !reads {
+        if !reads_columns(expression) {
             return Ok(None);
         }
         let mut probe = tree::empty_select();
@@ -400,20 +400,6 @@ fn keeps_rows_of_the_right(from: &Value) -> bool {
 
 /// Whether values of two types are compared as they are when they stand in one column.
 pub(super) fn same_or_numeric(one: &str, other: &str) -> bool {
-    const NUMBERS: [&str; 12] = [
-        "TINYINT",
-        "SMALLINT",
-        "INTEGER",
-        "BIGINT",
-        "HUGEINT",
-        "UTINYINT",
-        "USMALLINT",
-        "UINTEGER",
-        "UBIGINT",
-        "UHUGEINT",
-        "FLOAT",
-        "DOUBLE",
-    ];
-    let numeric = |data_type: &str| NUMBERS.contains(&data_type) || data_type.starts_with("DECIMAL(");
+    let numeric = |data_type: &str| is_exact_type(data_type) || matches!(data_type, "UHUGEINT" | "FLOAT" | "DOUBLE");
     one == other || (numeric(one) && numeric(other))
 }

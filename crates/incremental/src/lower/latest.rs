@@ -6,12 +6,13 @@ use serde_json::Value;
 use sql::names::quote_identifier;
 use sql::tree;
 
-use super::limit::{direction, integer};
+use super::limit::direction;
 use super::{Lowering, distinct_on_targets, shown_by};
-use crate::expression::windows;
+use crate::expression::{reads_columns, windows};
 use crate::rules::aggregate::key_columns;
 use crate::rules::keyed::input_query;
 use crate::rules::top::Top;
+use crate::rules::window::first_rows;
 
 impl Lowering<'_> {
     /// How the first rows of each partition follow from the stored ones. What is equal by the written order is then ordered
@@ -60,12 +61,7 @@ impl Lowering<'_> {
         } else {
             items.to_vec()
         };
-        let reads = |expression: &Value| {
-            let mut reads = false;
-            tree::visit(expression, &mut |child| reads = reads || tree::column_reference(child).is_some());
-            reads
-        };
-        let ties = shown.into_iter().filter(|item| reads(item)).map(|mut expression| {
+        let ties = shown.into_iter().filter(reads_columns).map(|mut expression| {
             expression["alias"] = Value::from("");
             serde_json::json!({ "type": "ASCENDING", "null_order": "NULLS LAST", "expression": expression })
         });
@@ -102,19 +98,8 @@ impl Choice {
             // What DISTINCT ON is ordered by first is what tells its rows apart, which says nothing within them.
             return Some(Self { orders: tree::list(order, "orders").to_vec(), count: 1, distinct_on: true });
         }
-        let qualify = &node["qualify"];
-        let (window, limit) = (&qualify["left"], &qualify["right"]);
-        let last = integer(limit)?;
-        let count = match tree::text(qualify, "type") {
-            "COMPARE_LESSTHANOREQUALTO" => last,
-            "COMPARE_LESSTHAN" => last.checked_sub(1)?,
-            "COMPARE_EQUAL" if last == 1 => 1,
-            _ => return None,
-        };
-        let numbered = tree::text(window, "type") == "WINDOW_ROW_NUMBER"
-            && tree::list(window, "arg_orders").is_empty()
-            && count > 0;
+        let (window, count) = first_rows(&node["qualify"])?;
         let orders = tree::list(window, "orders").to_vec();
-        (numbered && !orders.is_empty()).then_some(Self { orders, count, distinct_on: false })
+        (!orders.is_empty()).then_some(Self { orders, count, distinct_on: false })
     }
 }

@@ -9,7 +9,7 @@ use sql::names::quote_identifier;
 use sql::tree;
 
 use super::{Draft, Lowering, Shape, drop_order, is_aggregate};
-use crate::expression::doubts;
+use crate::expression::{doubts, integer};
 use crate::rules::keyed::{KeySet, Linearity, input_query, named};
 use crate::rules::top::Top;
 
@@ -166,13 +166,6 @@ fn first_rows(from: Value, names: &[String], ordered: &[(String, Value)], limit:
     select["from_table"] = from;
     select["modifiers"] = json!([{ "type": "ORDER_MODIFIER", "orders": orders }, limit]);
     (select, texts.join(", "))
-}
-
-/// The value of an integer that is written out. A decimal's would be that of its digits.
-pub(super) fn integer(constant: &Value) -> Option<u64> {
-    let integer =
-        matches!(tree::text(&constant["value"]["type"], "id"), "TINYINT" | "SMALLINT" | "INTEGER" | "BIGINT");
-    constant["value"]["value"].as_u64().filter(|_| tree::is(constant, "CONSTANT") && integer)
 }
 
 /// The direction of an order, and where NULLs go in it, as text.

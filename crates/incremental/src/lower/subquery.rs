@@ -8,8 +8,8 @@ use error::Result;
 use serde_json::{Value, json};
 use sql::tree;
 
-use super::{Lowering, Scope, Shape, conjuncts};
-use crate::expression::{calls_aggregate, windows};
+use super::{Lowering, Scope, Shape};
+use crate::expression::{calls_aggregate, conjuncts, windows};
 use crate::inline::{leaf_of, mark_leaf};
 use crate::render::Input;
 use crate::rules::aggregate::Calls;

@@ -256,7 +256,7 @@ fn is_in_from(name: &str, from: &Value) -> bool {
 }
 
 /// Whether sums of this type are the same in whatever order they are taken. Those of UHUGEINT are taken as DOUBLE.
-pub(super) fn is_exact_type(data_type: &str) -> bool {
+pub fn is_exact_type(data_type: &str) -> bool {
     const INTEGERS: [&str; 9] =
         ["TINYINT", "SMALLINT", "INTEGER", "BIGINT", "HUGEINT", "UTINYINT", "USMALLINT", "UINTEGER", "UBIGINT"];
     INTEGERS.contains(&data_type) || data_type.starts_with("DECIMAL(")

@@ -4,6 +4,8 @@
 use serde_json::Value;
 use sql::tree;
 
+use crate::expression::integer;
+
 /// The expressions that stand in PARTITION BY of every window.
 pub fn shared_partition(windows: &[Value]) -> Vec<Value> {
     let Some((first, others)) = windows.split_first() else { return Vec::new() };
@@ -12,4 +14,18 @@ pub fn shared_partition(windows: &[Value]) -> Vec<Value> {
     };
     let shared = |key: &&Value| others.iter().all(|window| stands_in(window, key));
     tree::list(first, "partitions").iter().filter(shared).cloned().collect()
+}
+
+/// The window and the number of rows of `row_number() OVER (...) <= n`, in whatever way that is written; at least one row.
+pub fn first_rows(condition: &Value) -> Option<(&Value, u64)> {
+    let window = &condition["left"];
+    let last = integer(&condition["right"])?;
+    let count = match tree::text(condition, "type") {
+        "COMPARE_LESSTHANOREQUALTO" => last,
+        "COMPARE_LESSTHAN" => last.checked_sub(1)?,
+        "COMPARE_EQUAL" if last == 1 => 1,
+        _ => return None,
+    };
+    let numbered = tree::text(window, "type") == "WINDOW_ROW_NUMBER" && tree::list(window, "arg_orders").is_empty();
+    (numbered && count > 0).then_some((window, count))
 }

@@ -5,7 +5,6 @@ mod dry_run;
 mod edited;
 mod memory;
 mod random_changes;
-
 mod regressions;
 mod rewrites;
 mod schema_changes;
