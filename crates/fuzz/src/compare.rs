@@ -53,6 +53,19 @@ pub fn difference(expected: &Rows, found: &Rows) -> Option<String> {
     Some(format!("{} missing: {}; {} surplus: {}", missing.len(), shown(&missing), surplus.len(), shown(&surplus)))
 }
 
+/// Whether two results hold the same values in each column, so that they differ in nothing but which values stand in one
+/// row.
+#[must_use]
+pub fn same_columns(expected: &Rows, found: &Rows) -> bool {
+    let only = |rows: &Rows, column: usize| Rows {
+        columns: vec![rows.columns[column].clone()],
+        rows: rows.rows.iter().map(|row| vec![row[column].clone()]).collect(),
+    };
+    expected.columns.len() == found.columns.len()
+        && (0..expected.columns.len())
+            .all(|column| difference(&only(expected, column), &only(found, column)).is_none())
+}
+
 #[derive(Clone, Debug, PartialEq)]
 enum Value {
     Null,

@@ -10,7 +10,7 @@ use sql::properties::RefreshMode;
 use sql::statement::{Statement, parse_statements};
 use testkit::lake::{CatalogKind, ThrowAway};
 
-use crate::compare::difference;
+use crate::compare::{difference, same_columns};
 use crate::oracle::Oracle;
 use crate::round::mentions;
 use crate::script::{Script, Step, mode_word};
@@ -277,6 +277,12 @@ impl Run<'_> {
                 table.verdict.unstable = true;
                 return Ok(());
             }
+        }
+        // Rows that are alike in everything are told apart by each window as it likes: which number of the one window
+        // stands beside which value of the other has no one answer.
+        if table.query.matches(" OVER ").count() > 1 && same_columns(&expected, &found) {
+            table.verdict.unstable = true;
+            return Ok(());
         }
         table.verdict.wrong = Some(format!("{when}: {difference}"));
         Ok(())
