@@ -26,7 +26,7 @@ pub struct Watermark {
 /// Everything that one lake transaction does.
 #[derive(Clone, Debug, Default)]
 pub struct Publication {
-    /// Statements that run first in the transaction, such as CREATE TABLE.
+    /// Statements that run first in the transaction, such as DROP TABLE.
     pub statements_before: Vec<String>,
     /// What happens to the rows of which table.
     pub changes: Vec<TableChange>,
@@ -38,11 +38,13 @@ pub struct Publication {
     pub message: String,
 }
 
-/// What happens to the rows of one table: deletions first, then insertions.
+/// What happens to one table: statements first, then deletions, then insertions.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct TableChange {
     /// The table.
     pub table: TableName,
+    /// Statements that run before its rows are touched, such as CREATE TABLE.
+    pub statements: Vec<String>,
     /// Which rows go.
     pub delete: Delete,
     /// A SELECT giving the rows that come, all columns in order.
@@ -58,6 +60,42 @@ pub enum Delete {
     All,
     /// Those whose row ids this SELECT gives.
     RowIds(String),
+}
+
+/// Why nothing of a publication happened.
+#[derive(Debug)]
+pub enum NotPublished {
+    /// The watermarks of these tables (ids of definitions) are others than expected: somebody else published them.
+    Overtaken(Vec<String>),
+    /// The change of one table could not be made.
+    Change {
+        /// That table.
+        table: TableName,
+        /// What the lake says.
+        failure: Error,
+    },
+    /// Anything else. A transient [`Code::Conflict`] if somebody else committed something that conflicts: publish again.
+    Failed(Error),
+}
+
+impl From<Error> for NotPublished {
+    fn from(failure: Error) -> Self {
+        Self::Failed(failure)
+    }
+}
+
+impl From<NotPublished> for Error {
+    fn from(reason: NotPublished) -> Self {
+        match reason {
+            NotPublished::Overtaken(tables) => {
+                Self::new(Code::Conflict, "the table was published by somebody else meanwhile")
+                    .with_context("table_id", tables.join(", "))
+                    .with_transient(false)
+            }
+            NotPublished::Change { table, failure } => failure.with_context("table", table.to_string()),
+            NotPublished::Failed(failure) => failure,
+        }
+    }
 }
 
 /// One watermark's move.
@@ -88,32 +126,33 @@ impl Session {
     /// to do, the newest one.
     ///
     /// # Errors
-    /// A transient [`Code::Conflict`] if somebody else committed something that conflicts meanwhile: publish again.
-    /// A lasting one if a watermark is not the expected one: somebody else published the table.
-    pub fn publish(&self, publication: &Publication) -> Result<Snapshot> {
+    /// Why nothing of it happened.
+    pub fn publish(&self, publication: &Publication) -> std::result::Result<Snapshot, NotPublished> {
         if !publication.watermarks.is_empty() {
             self.ensure_watermarks()?;
         }
         let extra_info = publication.provenance.to_json()?;
         let before: SnapshotId = match self.publish_in_transaction(publication, &extra_info) {
             Ok(before) => before,
-            Err(failure) => {
+            Err(reason) => {
                 self.roll_back();
                 // Whoever dropped the table of watermarks meanwhile: the next attempt looks again.
                 self.lake.watermarks_exist.store(false, Ordering::Relaxed);
-                return Err(failure);
+                return Err(reason);
             }
         };
-        self.published_after(before, &extra_info)
+        Ok(self.published_after(before, &extra_info)?)
     }
 
     /// The watermarks in the lake; empty if there never was one.
     pub fn watermarks(&self) -> Result<Vec<Watermark>> {
-        if !self.watermarks_exist()? {
-            return Ok(Vec::new());
-        }
+        if self.watermarks_exist()? { self.read_watermarks("true") } else { Ok(Vec::new()) }
+    }
+
+    fn read_watermarks(&self, condition: &str) -> Result<Vec<Watermark>> {
         let sql = format!(
-            "SELECT table_id, data_version, fingerprint, refresh_id, fence FROM {} WHERE table_id <> {} ORDER BY table_id",
+            "SELECT {} FROM {} WHERE table_id <> {} AND {condition} ORDER BY table_id",
+            COLUMNS.join(", "),
             self.watermark_table(),
             quote_literal(FIRST)
         );
@@ -129,20 +168,23 @@ impl Session {
     }
 
     /// The result is the snapshot on which the transaction stood.
-    fn publish_in_transaction(&self, publication: &Publication, extra_info: &str) -> Result<SnapshotId> {
+    fn publish_in_transaction(
+        &self,
+        publication: &Publication,
+        extra_info: &str,
+    ) -> std::result::Result<SnapshotId, NotPublished> {
         self.execute("BEGIN")?;
         let current =
             format!("SELECT id::BIGINT FROM ducklake_current_snapshot({})", quote_literal(&self.lake.alias));
         let before = self.row(&current, |row| row.get(0))?;
         // Watermarks first: whoever lost the race writes no data files.
-        for watermark in &publication.watermarks {
-            self.move_watermark(watermark)?;
-        }
+        self.move_watermarks(&publication.watermarks)?;
         for statement in &publication.statements_before {
             self.execute(statement)?;
         }
         for change in &publication.changes {
-            self.change_rows(change).map_err(|failure| failure.with_context("table", change.table.to_string()))?;
+            self.change_rows(change)
+                .map_err(|failure| NotPublished::Change { table: change.table.clone(), failure })?;
         }
         self.execute(&format!(
             "CALL {}.set_commit_message({}, {}, extra_info => {})",
@@ -156,6 +198,9 @@ impl Session {
     }
 
     fn change_rows(&self, change: &TableChange) -> Result<()> {
+        for statement in &change.statements {
+            self.execute(statement)?;
+        }
         let table = change.table.quoted(&self.lake.alias);
         match &change.delete {
             Delete::None => {}
@@ -172,43 +217,75 @@ impl Session {
         Ok(())
     }
 
-    fn move_watermark(&self, watermark: &WatermarkMove) -> Result<()> {
-        let table = self.watermark_table();
-        match (&watermark.expected, &watermark.new) {
-            (None, None) => Ok(()),
-            (None, Some(new)) => {
-                let id = quote_literal(&new.table_id);
-                let present = self.row(&format!("SELECT count(*) FROM {table} WHERE table_id = {id}"), |row| {
-                    row.get::<_, i64>(0)
-                })?;
-                if present > 0 {
-                    return Err(moved_by_another(&new.table_id));
+    /// Moves all watermarks by compare and set, with as few statements as there are kinds of moves: each costs
+    /// milliseconds, however many rows it touches.
+    fn move_watermarks(&self, moves: &[WatermarkMove]) -> std::result::Result<(), NotPublished> {
+        let (mut first, mut gone, mut moved) = (Vec::new(), Vec::new(), Vec::new());
+        for watermark in moves {
+            match (&watermark.expected, &watermark.new) {
+                (None, None) => {}
+                (None, Some(new)) => first.push(new),
+                (Some(expected), None) => gone.push(expected),
+                (Some(expected), Some(new)) => {
+                    if new.table_id != expected.table_id {
+                        let what = "a watermark cannot move from one table to another";
+                        return Err(Error::new(Code::Internal, what).into());
+                    }
+                    if new.fence < expected.fence {
+                        return Err(NotPublished::Overtaken(vec![expected.table_id.clone()]));
+                    }
+                    moved.push((expected, new));
                 }
-                self.execute(&format!(
-                    "UPDATE {table} SET fence = fence + 1 WHERE table_id = {}",
-                    quote_literal(FIRST)
-                ))?;
-                self.execute(&format!("INSERT INTO {table} VALUES ({})", values(new).join(", ")))?;
-                Ok(())
-            }
-            (Some(expected), None) => {
-                let deleted = self.execute(&format!("DELETE FROM {table} WHERE {}", is(expected)))?;
-                if deleted == 1 { Ok(()) } else { Err(moved_by_another(&expected.table_id)) }
-            }
-            (Some(expected), Some(new)) => {
-                if new.table_id != expected.table_id {
-                    return Err(Error::new(Code::Internal, "a watermark cannot move from one table to another"));
-                }
-                if new.fence < expected.fence {
-                    return Err(moved_by_another(&expected.table_id));
-                }
-                let set: Vec<String> =
-                    COLUMNS.iter().zip(values(new)).map(|(column, value)| format!("{column} = {value}")).collect();
-                let updated =
-                    self.execute(&format!("UPDATE {table} SET {} WHERE {}", set.join(", "), is(expected)))?;
-                if updated == 1 { Ok(()) } else { Err(moved_by_another(&expected.table_id)) }
             }
         }
+        let table = self.watermark_table();
+        if !moved.is_empty() {
+            let rows: Vec<String> = moved
+                .iter()
+                .map(|(expected, new)| format!("({}, {})", values(new).join(", "), values(expected)[1..].join(", ")))
+                .collect();
+            let expected: Vec<String> = COLUMNS[1..].iter().map(|column| format!("expected_{column}")).collect();
+            let set: Vec<String> = COLUMNS[1..].iter().map(|column| format!("{column} = __dt_v.{column}")).collect();
+            let is_expected: Vec<String> =
+                COLUMNS[1..].iter().map(|column| format!("__dt_w.{column} = __dt_v.expected_{column}")).collect();
+            let updated = self.execute(&format!(
+                "UPDATE {table} AS __dt_w SET {} FROM (VALUES {}) AS __dt_v({}, {}) \
+                 WHERE __dt_w.table_id = __dt_v.table_id AND {}",
+                set.join(", "),
+                rows.join(", "),
+                COLUMNS.join(", "),
+                expected.join(", "),
+                is_expected.join(" AND ")
+            ))?;
+            if updated != moved.len() as u64 {
+                return Err(self.overtaken(moved.iter().map(|(_, new)| *new))?);
+            }
+        }
+        if !gone.is_empty() {
+            let expected: Vec<String> = gone.iter().map(|expected| format!("({})", is(expected))).collect();
+            let deleted = self.execute(&format!("DELETE FROM {table} WHERE {}", expected.join(" OR ")))?;
+            if deleted != gone.len() as u64 {
+                return Err(NotPublished::Overtaken(gone.iter().map(|mark| mark.table_id.clone()).collect()));
+            }
+        }
+        if !first.is_empty() {
+            let ids: Vec<String> = first.iter().map(|new| quote_literal(&new.table_id)).collect();
+            let present = self.read_watermarks(&format!("table_id IN ({})", ids.join(", ")))?;
+            if !present.is_empty() {
+                return Err(NotPublished::Overtaken(present.into_iter().map(|mark| mark.table_id).collect()));
+            }
+            self.execute(&format!("UPDATE {table} SET fence = fence + 1 WHERE table_id = {}", quote_literal(FIRST)))?;
+            let rows: Vec<String> = first.iter().map(|new| format!("({})", values(new).join(", "))).collect();
+            self.execute(&format!("INSERT INTO {table} VALUES {}", rows.join(", ")))?;
+        }
+        Ok(())
+    }
+
+    /// Which of the tables were published by somebody else: those of which the transaction could not move the watermark.
+    fn overtaken<'a>(&self, wanted: impl Iterator<Item = &'a Watermark>) -> Result<NotPublished> {
+        let now = self.read_watermarks("true")?;
+        let lost = wanted.filter(|new| !now.contains(new)).map(|new| new.table_id.clone());
+        Ok(NotPublished::Overtaken(lost.collect()))
     }
 
     /// The snapshot that our commit made, which is not always the newest.
@@ -316,10 +393,4 @@ fn is(watermark: &Watermark) -> String {
     let terms: Vec<String> =
         COLUMNS.iter().zip(values(watermark)).map(|(column, value)| format!("{column} = {value}")).collect();
     terms.join(" AND ")
-}
-
-fn moved_by_another(table_id: &str) -> Error {
-    Error::new(Code::Conflict, "the table was published by somebody else meanwhile")
-        .with_context("table_id", table_id)
-        .with_transient(false)
 }

@@ -58,14 +58,15 @@ impl DynamicTables {
         let some_null = some_null.join(" OR ");
         let (table, null_table) = (format!("__dt_keys{set}"), format!("__dt_keys_with_null{set}"));
         let groups = self.keep(&table, keys)?;
-        let with_null = self.keep(&null_table, &format!("SELECT * FROM temp.main.{table} WHERE {some_null}"))?;
+        let relation = self.relation(&table);
+        let with_null = self.keep(&null_table, &format!("SELECT * FROM {relation} WHERE {some_null}"))?;
         let mut restrictions = Vec::new();
         if with_null < groups {
-            restrictions.push(Restriction { set, table: table.clone(), with_null: false });
+            restrictions.push(Restriction { set, table: self.scoped(&table), with_null: false });
         }
         if with_null > 0 {
-            self.work(&format!("DELETE FROM temp.main.{table} WHERE {some_null}"))?;
-            restrictions.push(Restriction { set, table: null_table, with_null: true });
+            self.work(&format!("DELETE FROM {relation} WHERE {some_null}"))?;
+            restrictions.push(Restriction { set, table: self.scoped(&null_table), with_null: true });
         }
         Ok((groups, restrictions))
     }
@@ -132,7 +133,7 @@ impl DynamicTables {
             }
             let table = format!("__dt_stage{number}_{}", if wanted { "came" } else { "went" });
             let rows = self.keep(&table, &format!("SELECT DISTINCT * FROM (({}))", selects.join(") UNION ALL (")))?;
-            Ok((rows > 0).then_some(table))
+            Ok((rows > 0).then(|| self.scoped(&table)))
         };
         Ok(StageChange { came: keep(true)?, went: keep(false)? })
     }
@@ -141,17 +142,17 @@ impl DynamicTables {
         let table = format!("__dt_stage{number}");
         self.keep(&table, &apply::net(&apply::weighted(terms), columns))?;
         let (came, went) = self.weights(&table)?;
-        let relation = format!("temp.main.{table}");
+        let relation = self.relation(&table);
         let mut change = StageChange::default();
         if came > 0 {
             let view = format!("{table}_came");
             self.name(&view, &apply::inserts(&relation, columns))?;
-            change.came = Some(view);
+            change.came = Some(self.scoped(&view));
         }
         if went > 0 {
             let view = format!("{table}_went");
             self.name(&view, &apply::removals(&relation, columns))?;
-            change.went = Some(view);
+            change.went = Some(self.scoped(&view));
         }
         Ok(change)
     }

@@ -14,7 +14,7 @@ use sql::properties::RefreshMode;
 use uuid::Uuid;
 
 use crate::course::{Course, is_isolated};
-use crate::shape::{Rehearsed, Shape};
+use crate::shape::{Coming, Shape};
 use crate::tables::DynamicTables;
 
 /// A query as it stands in the lake now.
@@ -94,13 +94,13 @@ impl DynamicTables {
         Ok(analysis)
     }
 
-    /// The analysis of a registered table on a course; in a rehearsal, over the columns that its sources would have.
+    /// The analysis of a registered table on a course, over the columns that its sources will have.
     pub(crate) fn analyse_in(&self, course: &Course, definition: &Definition) -> Result<Arc<Analysis>> {
-        if !course.rehearsal.reshapes() {
+        if !course.unpublished.reshapes() {
             return self.analyse(definition);
         }
-        let rehearsed = Rehearsed { rehearsal: &course.rehearsal, parser: &self.parser };
-        self.analyse_query_over(&definition.query, &definition.default_schema, Some(rehearsed))
+        let coming = Coming { unpublished: &course.unpublished, parser: &self.parser };
+        self.analyse_query_over(&definition.query, &definition.default_schema, Some(coming))
             .map(Arc::new)
             .map_err(|error| no_longer_binds(error, definition))
     }
@@ -110,14 +110,9 @@ impl DynamicTables {
         self.analyse_query_over(query, default_schema, None)
     }
 
-    fn analyse_query_over(
-        &self,
-        query: &str,
-        default_schema: &str,
-        rehearsed: Option<Rehearsed<'_>>,
-    ) -> Result<Analysis> {
+    fn analyse_query_over(&self, query: &str, default_schema: &str, coming: Option<Coming<'_>>) -> Result<Analysis> {
         let query = self.parser.parse(query)?;
-        let shape = Shape::new(&self.lake, &self.session, rehearsed)?;
+        let shape = Shape::new(&self.lake, &self.session, coming)?;
         let plan = Plan::analyse(&query, &shape, &self.parser, self.lake.alias(), default_schema)
             .map_err(|error| place_binder_error(error, &query.text))
             .map_err(|error| self.perhaps_not_initialised(error, default_schema))?;

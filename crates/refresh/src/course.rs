@@ -5,15 +5,15 @@ use std::collections::{HashMap, HashSet};
 use error::Result;
 use jiff::Timestamp;
 use lake::{Changes, Snapshot, Watermark};
-use registry::{DynamicTable, RefreshState, RefreshTrigger};
+use registry::{DynamicTable, RefreshTrigger};
 use scheduler::Graph;
 use sql::names::ObjectName;
 use sql::properties::Scheduler;
 use uuid::Uuid;
 
-use crate::rehearsal::Rehearsal;
 use crate::report::{RefreshReport, RefreshRequest};
 use crate::tables::{DynamicTables, unknown};
+use crate::unpublished::Unpublished;
 
 /// Tables on their way to one data version.
 pub(crate) struct Course {
@@ -30,8 +30,8 @@ pub(crate) struct Course {
     pub failed: HashSet<Uuid>,
     /// Data versions that moved without a refresh, to be recorded at the end in one statement.
     pub advances: Vec<registry::Advance>,
-    /// What tables would hold if this were no rehearsal; empty if it is none.
-    pub rehearsal: Rehearsal,
+    /// What tables would hold if this were no unpublished; empty if it is none.
+    pub unpublished: Unpublished,
 }
 
 /// How the tables of a course are refreshed.
@@ -157,37 +157,12 @@ impl DynamicTables {
             watermarks: None,
             failed: HashSet::new(),
             advances: Vec::new(),
-            rehearsal: Rehearsal::default(),
+            unpublished: Unpublished::default(),
         }
     }
 
-    /// Refreshes the tables of `order` one after the other. `stop` is asked between two tables.
-    pub(crate) fn run(
-        &self,
-        course: &mut Course,
-        order: &[Uuid],
-        manner: &Manner<'_>,
-        stop: &dyn Fn() -> bool,
-        observe: &mut dyn FnMut(RefreshReport),
-    ) -> Result<()> {
-        for id in order {
-            if stop() {
-                break;
-            }
-            let Some(position) = course.tables.iter().position(|table| table.definition.id == *id) else { continue };
-            let report = self.refresh_table(course, position, manner)?;
-            // One that another process refreshed at the same moment is as good as refreshed.
-            let arrived = matches!(report.state, RefreshState::Succeeded | RefreshState::Skipped);
-            if !arrived {
-                course.failed.insert(*id);
-            }
-            observe(report);
-        }
-        self.record_advances(course)
-    }
-
-    /// Writes down the data versions that moved without a refresh. Before a table is refreshed that reads others: what
-    /// it says it was built from must be known, even if the process dies right after it was published.
+    /// Writes down the data versions that moved without a refresh. Before tables are published that read others:
+    /// what they say they were built from must be known, even if the process dies right after they were.
     pub(crate) fn record_advances(&self, course: &mut Course) -> Result<()> {
         let advances = std::mem::take(&mut course.advances);
         if !advances.is_empty() {

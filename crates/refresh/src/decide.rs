@@ -4,7 +4,7 @@ use std::cell::Cell;
 use std::sync::Arc;
 
 use error::{Code, Result};
-use lake::Watermark;
+use lake::{SnapshotId, Watermark};
 use registry::{DynamicTable, HistoryFilter, RefreshAction, RefreshState};
 use sql::names::TableName;
 use sql::properties::RefreshMode;
@@ -101,10 +101,9 @@ impl DynamicTables {
         table: &DynamicTable,
         watermark: &Watermark,
     ) -> Result<Option<String>> {
-        let found = match foreign_write(&course.changes, watermark.data_version, table) {
-            None if watermark.data_version < course.since => {
-                self.foreign_write_since(watermark.data_version, table)?
-            }
+        let since = known_to_be_ours(table, watermark);
+        let found = match foreign_write(&course.changes, since, table) {
+            None if since < course.since => self.foreign_write_since(since, table)?,
             found => found,
         };
         let ours = found.is_some() && self.holds_what_was_published(table, course.version.id)?;
@@ -126,10 +125,10 @@ impl DynamicTables {
         self.refuse_overtaken(plan, version, &course.tables)?;
         let spans = self.spans(plan, from, version, &course.tables)?;
         let mut figures = Figures { target_rows: situation.target.map(|target| target.rows), ..Figures::default() };
-        figures.source_rows = course.rehearsal.source_rows(plan, self.source_rows(plan, version)?);
+        figures.source_rows = course.unpublished.source_rows(plan, self.source_rows(plan, version)?);
         let clock = self.clock(plan, from, version)?;
         let unchanged_states = SourceChanges {
-            states: course.rehearsal.states_of(&spans),
+            states: course.unpublished.states_of(&spans),
             clock: clock.clone(),
             ..SourceChanges::default()
         };
@@ -170,7 +169,7 @@ impl DynamicTables {
             return full_outcome(chosen, &stored, figures, steps);
         }
         let moved = plan.follows_time && clock.moved();
-        let told = match course.rehearsal.breaks(plan) {
+        let told = match course.unpublished.breaks(plan) {
             Some(reason) => Told::Broken(reason),
             None => self.windows(&spans)?,
         };
@@ -181,15 +180,15 @@ impl DynamicTables {
                 return full_outcome(chosen, &stored, figures, steps);
             }
         };
-        let rehearsed_rows = course.rehearsal.changed_rows(plan);
-        if !moved && rehearsed_rows == 0 && windows.iter().all(lake::Window::is_unchanged) {
+        let unpublished_rows = course.unpublished.changed_rows(plan);
+        if !moved && unpublished_rows == 0 && windows.iter().all(lake::Window::is_unchanged) {
             let chosen = Chosen { action: RefreshAction::NoData, reason: "no source has changed".to_owned() };
             return Ok(Outcome { chosen, figures, prepared: None });
         }
         figures.changed_rows =
-            rehearsed_rows + windows.iter().map(|window| window.inserted + window.deleted).sum::<u64>();
+            unpublished_rows + windows.iter().map(|window| window.inserted + window.deleted).sum::<u64>();
         self.follow_source_rows(&windows);
-        figures.source_rows = course.rehearsal.source_rows(plan, self.source_rows(plan, version)?);
+        figures.source_rows = course.unpublished.source_rows(plan, self.source_rows(plan, version)?);
         let properties = &table.definition.properties;
         figures.expected = self.expected(table, &figures)?;
         let mut chosen = choose(properties, &figures);
@@ -202,7 +201,7 @@ impl DynamicTables {
             let reason = format!("its state table cannot be continued: {why}");
             return full_outcome(Chosen { action: RefreshAction::Full, reason }, &stored, figures, steps);
         }
-        let mut changes = self.read_changes(plan, &spans, windows, &course.rehearsal, clock)?;
+        let mut changes = self.read_changes(plan, &spans, windows, &course.unpublished, clock)?;
         steps.end("read changes");
         figures.changed_rows = changes.came + changes.went;
         if figures.changed_rows == 0 && !moved {
@@ -260,11 +259,18 @@ impl DynamicTables {
     }
 }
 
+/// Up to which snapshot nobody else wrote to a table: its data version, moved on only where that had been looked at.
+fn known_to_be_ours(table: &DynamicTable, watermark: &Watermark) -> SnapshotId {
+    let ours = table.progress.refresh_id.as_deref() == Some(watermark.refresh_id.as_str());
+    let moved_on = table.progress.data_version.filter(|_| ours);
+    moved_on.map_or(watermark.data_version, |version| version.max(watermark.data_version))
+}
+
 /// What the registry knows of the stored table, where nothing happened to it since its data version but its own
 /// refresh.
 fn undisturbed(course: &Course, table: &DynamicTable, watermark: &Watermark) -> Option<Stored> {
-    let seen = watermark.data_version >= course.since;
-    if !seen || foreign_write(&course.changes, watermark.data_version, table).is_some() {
+    let since = known_to_be_ours(table, watermark);
+    if since < course.since || foreign_write(&course.changes, since, table).is_some() {
         return None;
     }
     let progress = &table.progress;

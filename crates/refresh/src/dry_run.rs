@@ -10,8 +10,7 @@ use registry::{DynamicTable, RefreshAction};
 use uuid::Uuid;
 
 use crate::course::{Course, refresh_graph};
-use crate::decide::Situation;
-use crate::pass::failed_upstream;
+use crate::group::{failed_upstream, read_at};
 use crate::prepare::{Prepared, Steps};
 use crate::recover::Agreement;
 use crate::report::{DryRun, RefreshRequest};
@@ -35,7 +34,7 @@ impl DynamicTables {
         let runs = self.dry_run_all(&mut course, &order, &full);
         self.source_rows.replace(source_rows);
         self.forget_temporaries()?;
-        self.forget_rehearsal(&course.rehearsal)?;
+        self.forget_unpublished(&mut course.unpublished)?;
         runs
     }
 
@@ -88,10 +87,10 @@ impl DynamicTables {
         if let Some(prepared) = outcome.prepared.filter(|known| situation.start_over.is_some() || writes(known)) {
             let at = read_at(&table, &situation, version.id);
             let name = &table.definition.name;
-            self.keep_rehearsed(&mut course.rehearsal, name, &situation, &prepared, at)?;
+            self.keep_unpublished(&mut course.unpublished, &table, &situation, &prepared, at)?;
             run.rows_inserted = prepared.rows_inserted;
             run.rows_deleted = prepared.rows_deleted;
-            run.sample = self.sample_of(&course.rehearsal, name)?;
+            run.sample = self.sample_of(&course.unpublished, name)?;
         }
         // What reads it looks where it is, and how far.
         table.progress.data_version = Some(version.id);
@@ -99,12 +98,6 @@ impl DynamicTables {
         course.tables[position] = table;
         Ok(run)
     }
-}
-
-/// The snapshot at which the table's own rows were read when its change was computed.
-fn read_at(table: &DynamicTable, situation: &Situation, version: i64) -> i64 {
-    let published = table.progress.snapshot.filter(|_| situation.start_over.is_none());
-    published.map_or(version, |published| published.max(version))
 }
 
 /// The named tables, every dynamic table that reads them, directly or not, and everything that one of these reads, upstream

@@ -101,7 +101,7 @@ impl DynamicTables {
         self.trace.borrow_mut().take();
         self.source_rows.replace(source_rows);
         self.forget_temporaries()?;
-        self.forget_rehearsal(&course.rehearsal)?;
+        self.forget_unpublished(&mut course.unpublished)?;
         explanation
     }
 

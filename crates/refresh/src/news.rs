@@ -12,7 +12,7 @@ impl DynamicTables {
     /// Whether it can be told from the catalog alone that the content is still right at the course's version.
     pub(crate) fn is_unchanged(&self, course: &Course, table: &DynamicTable, full: bool) -> Result<bool> {
         let Some(version) = table.progress.data_version else { return Ok(false) };
-        if table.sources.iter().any(|source| course.rehearsal.change_of(&source.name).is_some()) {
+        if table.sources.iter().any(|source| course.unpublished.change_of(&source.name).is_some()) {
             return Ok(false);
         }
         // A lake that is older than what was read from it was restored from a backup.

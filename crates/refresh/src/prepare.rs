@@ -124,9 +124,10 @@ impl DynamicTables {
 
     /// The change to a computed result of so many rows.
     fn prepare_result(&self, plan: &Plan, rows: u64, target: &Target<'_>, steps: &mut Steps) -> Result<Prepared> {
+        let result = self.relation(RESULT);
         let all = |delete, rows_deleted, how: &str| Prepared {
             delete,
-            insert: (rows > 0).then(|| format!("SELECT * FROM temp.main.{RESULT}")),
+            insert: (rows > 0).then(|| format!("SELECT * FROM {result}")),
             rows_inserted: rows,
             rows_deleted,
             rows_read: rows,
@@ -143,7 +144,7 @@ impl DynamicTables {
         }
         let columns = output_columns(plan);
         let terms = [
-            (true, format!("SELECT * FROM temp.main.{RESULT}")),
+            (true, format!("SELECT * FROM {result}")),
             (false, format!("SELECT {} FROM {}", apply::column_list(&columns), self.stored(target))),
         ];
         self.keep(CHANGE, &apply::net(&apply::weighted(&terms), &columns))?;
@@ -221,6 +222,7 @@ impl DynamicTables {
 
     /// A change given as rows that came and went, applied by the values of the rows.
     fn by_value(&self, plan: &Plan, terms: &[Term], changes: &SourceChanges, target: &Target<'_>) -> Result<Attempt> {
+        let inserts = self.relation(INSERTS);
         if terms.is_empty() {
             return Ok(Attempt::Prepared(Prepared::nothing()));
         }
@@ -232,7 +234,7 @@ impl DynamicTables {
             let rows = self.keep(INSERTS, &format!("({select})"))?;
             return Ok(Attempt::Prepared(Prepared {
                 delete: Delete::None,
-                insert: (rows > 0).then(|| format!("SELECT * FROM temp.main.{INSERTS}")),
+                insert: (rows > 0).then(|| format!("SELECT * FROM {inserts}")),
                 rows_inserted: rows,
                 rows_deleted: 0,
                 rows_read: 0,
@@ -266,7 +268,8 @@ impl DynamicTables {
         came: u64,
         went: u64,
     ) -> Result<Attempt> {
-        let change = format!("temp.main.{change}");
+        let deletes = self.relation(DELETES);
+        let change = self.relation(change);
         let delete = if went == 0 {
             Delete::None
         } else {
@@ -277,7 +280,7 @@ impl DynamicTables {
                 let missing = went - found.min(went);
                 return Ok(Attempt::Full(format!("the table lacks {missing} of the {went} rows that should go")));
             }
-            Delete::RowIds(format!("SELECT {} FROM temp.main.{DELETES}", apply::ROW_ID))
+            Delete::RowIds(format!("SELECT {} FROM {deletes}", apply::ROW_ID))
         };
         Ok(Attempt::Prepared(Prepared {
             delete,
@@ -300,17 +303,18 @@ impl DynamicTables {
         target: &Target<'_>,
         too_many: &dyn Fn(u64) -> Option<String>,
     ) -> Result<Attempt> {
+        let folded = self.relation(FOLDED);
         let terms = keyed.changed_input(fold, &changes.inputs());
         if terms.is_empty() {
             return Ok(Attempt::Prepared(Prepared::nothing()));
         }
         let terms = self.terms(plan, &terms, changes)?;
         self.keep(GROUPS, &fold.deltas(&apply::weighted(&terms)))?;
-        self.keep(FOLDED, &fold.new_rows(&format!("temp.main.{GROUPS}"), &self.stored(target)))?;
+        self.keep(FOLDED, &fold.new_rows(&self.relation(GROUPS), &self.stored(target)))?;
         let [negative, lost, rounded, deleted, inserted] = self.counts(&format!(
             "SELECT count(*) FILTER (__dt_rows < 0), count(*) FILTER ({LOST}), count(*) FILTER ({1}), \
              count(*) FILTER ({0} IS NOT NULL AND NOT __dt_same), count(*) FILTER (__dt_rows > 0 AND NOT __dt_same) \
-             FROM temp.main.{FOLDED}",
+             FROM {folded}",
             apply::ROW_ID,
             beyond_files(plan)
         ))?;
@@ -333,12 +337,12 @@ impl DynamicTables {
                 Delete::None
             } else {
                 Delete::RowIds(format!(
-                    "SELECT {0} FROM temp.main.{FOLDED} WHERE {0} IS NOT NULL AND NOT __dt_same",
+                    "SELECT {0} FROM {folded} WHERE {0} IS NOT NULL AND NOT __dt_same",
                     apply::ROW_ID
                 ))
             },
             insert: (inserted > 0)
-                .then(|| format!("SELECT {columns} FROM temp.main.{FOLDED} WHERE __dt_rows > 0 AND NOT __dt_same")),
+                .then(|| format!("SELECT {columns} FROM {folded} WHERE __dt_rows > 0 AND NOT __dt_same")),
             rows_inserted: inserted,
             rows_deleted: deleted,
             rows_read: 0,
@@ -357,6 +361,7 @@ impl DynamicTables {
         target: &Target<'_>,
         lost: u64,
     ) -> Result<Prepared> {
+        let folded = self.relation(FOLDED);
         let columns = output_columns(plan);
         let list = apply::column_list(&columns);
         let keys: Vec<String> = keyed.key_columns.iter().flatten().map(|column| columns[*column].clone()).collect();
@@ -366,17 +371,17 @@ impl DynamicTables {
             let named = keys.iter().enumerate();
             let named: Vec<String> =
                 named.map(|(key, column)| format!("{} AS {}", quote_identifier(column), key_column(key))).collect();
-            let select = format!("SELECT {} FROM temp.main.{FOLDED} WHERE {LOST}", named.join(", "));
+            let select = format!("SELECT {} FROM {folded} WHERE {LOST}", named.join(", "));
             let (_, restrictions) = self.split_keys(0, keys.len(), &select)?;
             restrictions.into_iter().map(|restriction| vec![restriction]).collect()
         };
-        let mut new = vec![format!("SELECT {list} FROM temp.main.{FOLDED} WHERE __dt_rows > 0 AND NOT {LOST}")];
+        let mut new = vec![format!("SELECT {list} FROM {folded} WHERE __dt_rows > 0 AND NOT {LOST}")];
         for restriction in restrictions {
             let groups = keyed.restricted(Reading::New, &restriction, &self.parser)?;
             new.push(format!("SELECT {list} FROM ({})", self.renderer(plan, changes).sql(&groups)?));
         }
         let touched = format!(
-            "SELECT {list}, {0} FROM (SELECT rowid AS {0}, * FROM {1}) WHERE {0} IN (SELECT {0} FROM temp.main.{FOLDED})",
+            "SELECT {list}, {0} FROM (SELECT rowid AS {0}, * FROM {1}) WHERE {0} IN (SELECT {0} FROM {folded})",
             apply::ROW_ID,
             self.stored(target)
         );
@@ -415,7 +420,7 @@ impl DynamicTables {
         let stored: Vec<String> = affected.parts.iter().map(restriction).collect();
         self.keep(STORED, &stored.join(" UNION ALL "))?;
         if !keyed.unique {
-            let stored = format!("SELECT {} FROM temp.main.{STORED}", apply::column_list(&columns));
+            let stored = format!("SELECT {} FROM {}", apply::column_list(&columns), self.relation(STORED));
             return self.net_by_value(&[(true, new), (false, stored)], &columns, target);
         }
         let how = match keys.len() {
@@ -427,10 +432,12 @@ impl DynamicTables {
 
     /// Replaces the rows in [`STORED`], of which no two are equal, by those of a SELECT.
     pub(crate) fn replace_stored(&self, new: &str, columns: &[String]) -> Result<Prepared> {
+        let change = self.relation(CHANGE);
+        let stored = self.relation(STORED);
         let list = apply::column_list(columns);
         let both = format!(
             "(SELECT {list}, NULL::BIGINT AS {0}, 1::BIGINT AS {1} FROM ({new}) UNION ALL \
-             SELECT {list}, {0}, -1::BIGINT FROM temp.main.{STORED})",
+             SELECT {list}, {0}, -1::BIGINT FROM {stored})",
             apply::ROW_ID,
             apply::WEIGHT
         );
@@ -441,9 +448,9 @@ impl DynamicTables {
             delete: if went == 0 {
                 Delete::None
             } else {
-                Delete::RowIds(format!("SELECT {} FROM temp.main.{CHANGE} WHERE {weight} < 0", apply::ROW_ID))
+                Delete::RowIds(format!("SELECT {} FROM {change} WHERE {weight} < 0", apply::ROW_ID))
             },
-            insert: (came > 0).then(|| format!("SELECT {list} FROM temp.main.{CHANGE} WHERE {weight} > 0")),
+            insert: (came > 0).then(|| format!("SELECT {list} FROM {change} WHERE {weight} > 0")),
             rows_inserted: came,
             rows_deleted: went,
             ..Prepared::nothing()
@@ -462,10 +469,10 @@ impl DynamicTables {
 
     /// How many rows came and how many went in a net change.
     pub(crate) fn weights(&self, change: &str) -> Result<(u64, u64)> {
-        let weight = apply::WEIGHT;
+        let (weight, change) = (apply::WEIGHT, self.relation(change));
         let [came, went] = self.counts(&format!(
             "SELECT coalesce(sum({weight}) FILTER ({weight} > 0), 0)::BIGINT, \
-             coalesce(-sum({weight}) FILTER ({weight} < 0), 0)::BIGINT FROM temp.main.{change}"
+             coalesce(-sum({weight}) FILTER ({weight} < 0), 0)::BIGINT FROM {change}"
         ))?;
         Ok((came, went))
     }

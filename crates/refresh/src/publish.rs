@@ -1,97 +1,303 @@
-//! Publishing a prepared change: one short lake transaction with the rows, the watermark and the provenance, tried
-//! again when somebody else committed at the same moment.
+//! Publishing what is computed: one short lake transaction with the rows, the watermarks and the provenance of all tables
+//! that wait for it, tried again when somebody else committed at the same moment, and again without the tables that cannot
+//! be published.
 
-use std::time::Duration;
+use std::sync::atomic::Ordering;
+use std::time::{Duration, Instant};
 
 use backon::{BlockingRetryable, ExponentialBuilder};
 use error::{Code, Error, Result};
-use lake::{Provenance, ProvenanceEntry, Publication, Snapshot, TableChange, Watermark, WatermarkMove};
-use registry::DynamicTable;
-use sql::names::quote_identifier;
+use lake::{NotPublished, ProvenanceEntry, Publication, Snapshot, TableChange, Watermark, WatermarkMove};
+use registry::{DynamicTable, RefreshState};
+use sql::names::{TableName, quote_identifier};
 use uuid::Uuid;
 
-use crate::prepare::Prepared;
+use crate::course::Course;
+use crate::group::{Pending, Run};
+use crate::state::state_table;
 use crate::tables::DynamicTables;
 
 /// How often a publication that met a conflict is tried in all.
 const TRIES: usize = 8;
 
-/// What is published besides the rows.
-pub(crate) struct Mark<'a> {
-    pub refresh: Uuid,
-    pub version: Snapshot,
-    pub fingerprint: &'a str,
-    pub message: String,
+/// Why nothing was published.
+enum Refusal {
+    Lake(NotPublished),
+    /// Sources were compacted while their change was read.
+    Compacted,
+}
+
+impl From<Error> for Refusal {
+    fn from(error: Error) -> Self {
+        Self::Lake(error.into())
+    }
+}
+
+/// A table that was published.
+pub(crate) struct Published {
+    pub snapshot: Snapshot,
+    pub watermark: Watermark,
+    /// The lake's table was made or altered.
+    pub reshaped: bool,
+}
+
+/// What a table contributes to a publication.
+struct Part {
+    changes: Vec<TableChange>,
+    expected: Option<Watermark>,
+    watermark: Watermark,
+    entry: ProvenanceEntry,
+    reshaped: bool,
 }
 
 impl DynamicTables {
-    /// Publishes the change of one table. The result is the snapshot that holds it, and the watermark it moved.
-    pub(crate) fn publish(
+    /// Publishes all that waits, and tells the registry. What cannot be published fails, with what reads it; what was
+    /// overtaken is computed again.
+    pub(crate) fn publish_pending(&self, course: &mut Course, run: &mut Run<'_, '_>) -> Result<()> {
+        let mut pending = std::mem::take(&mut run.pending);
+        let began = Instant::now();
+        self.record_advances(course)?;
+        while !pending.is_empty() {
+            let parts = pending
+                .iter()
+                .map(|table| table.prepared().map(|_| self.part(course, table)).transpose())
+                .collect::<Result<Vec<_>>>()?;
+            let publication = publication(&pending, &parts);
+            let refusal = if publication.watermarks.is_empty() {
+                let nothing = parts.iter().map(|_| None).collect();
+                return self.finish(course, run, pending, nothing, began);
+            } else {
+                match self.publish(&pending, &publication) {
+                    Ok(snapshot) => {
+                        let published: Vec<Option<Published>> = parts
+                            .into_iter()
+                            .map(|part| {
+                                let Part { watermark, reshaped, .. } = part?;
+                                Some(Published { snapshot, watermark, reshaped })
+                            })
+                            .collect();
+                        return self.finish(course, run, pending, published, began);
+                    }
+                    Err(refusal) => refusal,
+                }
+            };
+            pending = self.without_refused(course, run, pending, refusal)?;
+        }
+        Ok(())
+    }
+
+    /// Takes out what was refused, and what was computed from it.
+    fn without_refused(
         &self,
-        table: &DynamicTable,
-        expected: Option<&Watermark>,
-        prepared: &Prepared,
-        mut statements_before: Vec<String>,
-        mark: &Mark<'_>,
-    ) -> Result<(Snapshot, Watermark)> {
+        course: &mut Course,
+        run: &mut Run<'_, '_>,
+        mut pending: Vec<Pending>,
+        refusal: Refusal,
+    ) -> Result<Vec<Pending>> {
+        match refusal {
+            Refusal::Compacted => {
+                let mut disturbed = Vec::new();
+                for table in &pending {
+                    if !self.windows_hold(std::slice::from_ref(table))? {
+                        disturbed.push(table.id());
+                    }
+                }
+                tracing::debug!(tables = disturbed.len(), "sources were compacted, computing the change again");
+                self.put_off_with_readers(course, run, &mut pending, &disturbed)?;
+            }
+            Refusal::Lake(NotPublished::Overtaken(ids)) => {
+                let overtaken: Vec<Uuid> = ids.iter().filter_map(|id| Uuid::parse_str(id).ok()).collect();
+                tracing::debug!(tables = overtaken.len(), "published by somebody else meanwhile, looking again");
+                self.put_off_with_readers(course, run, &mut pending, &overtaken)?;
+            }
+            Refusal::Lake(NotPublished::Change { table, failure }) => {
+                let is_culprit =
+                    |pending: &Pending| pending.table.definition.name == table || state_table(pending.id()) == table;
+                let Some(position) = pending.iter().position(is_culprit) else { return Err(failure) };
+                self.fail_with_readers(course, run, &mut pending, position, failure)?;
+            }
+            Refusal::Lake(NotPublished::Failed(failure)) => {
+                let stopped = self.interrupted.load(Ordering::SeqCst);
+                let state = if stopped { RefreshState::Cancelled } else { RefreshState::Failed };
+                for table in std::mem::take(&mut pending) {
+                    self.end_pending(course, run, table, alike(&failure), state)?;
+                }
+            }
+        }
+        Ok(pending)
+    }
+
+    fn put_off_with_readers(
+        &self,
+        course: &mut Course,
+        run: &mut Run<'_, '_>,
+        pending: &mut Vec<Pending>,
+        refused: &[Uuid],
+    ) -> Result<()> {
+        let before = pending.len();
+        let mut refused = refused.to_vec();
+        for table in std::mem::take(pending) {
+            if refused.contains(&table.id()) || reads_any(&table, &refused) {
+                refused.push(table.id());
+                self.put_off(course, run, table)?;
+            } else {
+                pending.push(table);
+            }
+        }
+        if pending.len() == before {
+            return Err(Error::new(Code::Internal, "a publication was refused for a table that is not in it"));
+        }
+        Ok(())
+    }
+
+    fn fail_with_readers(
+        &self,
+        course: &mut Course,
+        run: &mut Run<'_, '_>,
+        pending: &mut Vec<Pending>,
+        culprit: usize,
+        failure: Error,
+    ) -> Result<()> {
+        let culprit = pending.remove(culprit);
+        let (id, name) = (culprit.id(), culprit.table.definition.name.clone());
+        self.end_pending(course, run, culprit, failure, RefreshState::Failed)?;
+        let mut failed = vec![id];
+        for table in std::mem::take(pending) {
+            if reads_any(&table, &failed) {
+                failed.push(table.id());
+                let error = Error::new(Code::Dependency, format!("{name}, which it reads, was not refreshed"));
+                self.end_pending(course, run, table, error, RefreshState::UpstreamFailed)?;
+            } else {
+                pending.push(table);
+            }
+        }
+        Ok(())
+    }
+
+    fn publish(&self, pending: &[Pending], publication: &Publication) -> std::result::Result<Snapshot, Refusal> {
+        let attempt = || {
+            if !self.windows_hold(pending)? {
+                return Err(Refusal::Compacted);
+            }
+            self.session.publish(publication).map_err(Refusal::Lake)
+        };
+        let conflict = |refusal: &Refusal| {
+            match refusal {
+                Refusal::Lake(NotPublished::Change { failure, .. } | NotPublished::Failed(failure)) => Some(failure),
+                _ => None,
+            }
+            .filter(|failure| failure.code() == Code::Conflict && failure.is_transient())
+            .map(ToString::to_string)
+        };
+        attempt
+            .retry(backoff())
+            .when(|refusal| conflict(refusal).is_some())
+            .notify(|refusal, pause| {
+                tracing::debug!(error = conflict(refusal), pause_ms = pause.as_millis(), "commit met a conflict");
+            })
+            .call()
+    }
+
+    /// Whether what was read of the sources' changes is still right.
+    fn windows_hold(&self, pending: &[Pending]) -> Result<bool> {
+        let windows: Vec<&lake::Window> =
+            pending.iter().filter_map(Pending::prepared).flat_map(|prepared| &prepared.windows).collect();
+        if windows.is_empty() { Ok(true) } else { self.session.windows_hold(&windows) }
+    }
+
+    fn part(&self, course: &Course, pending: &Pending) -> Result<Part> {
+        let Pending { table, refresh, watermark: expected, situation, outcome, .. } = pending;
         let definition = &table.definition;
         let watermark = Watermark {
             table_id: definition.id.to_string(),
-            data_version: mark.version.id,
-            fingerprint: mark.fingerprint.to_owned(),
-            refresh_id: mark.refresh.to_string(),
-            fence: expected.map_or(table.progress.fence, |expected| expected.fence) + 1,
+            data_version: course.version.id,
+            fingerprint: situation.fingerprint.clone(),
+            refresh_id: refresh.id.to_string(),
+            fence: expected.as_ref().map_or(table.progress.fence, |expected| expected.fence) + 1,
         };
-        let mut changes = vec![TableChange {
-            table: definition.name.clone(),
-            delete: prepared.delete.clone(),
-            insert: prepared.insert.clone(),
-        }];
-        if let Some(state) = &prepared.state {
-            statements_before.extend(state.statements(self.lake.alias()));
-            changes.push(state.rows(self.lake.alias(), &watermark.refresh_id));
-        }
-        let publication = Publication {
-            statements_before,
-            changes,
-            watermarks: vec![WatermarkMove { expected: expected.cloned(), new: Some(watermark.clone()) }],
-            provenance: Provenance {
-                refreshes: vec![ProvenanceEntry {
-                    table_id: watermark.table_id.clone(),
-                    schema: definition.name.schema.clone(),
-                    name: definition.name.name.clone(),
-                    data_version: watermark.data_version,
-                    fingerprint: watermark.fingerprint.clone(),
-                    refresh_id: watermark.refresh_id.clone(),
-                }],
-            },
-            message: mark.message.clone(),
+        let output = &situation.analysis.plan.output;
+        let mut statements = match (&situation.target, &situation.reshape) {
+            (Some(target), _) if target.has_shape => Vec::new(),
+            (Some(_), Some(reshape)) => reshape.statements.clone(),
+            (found, _) => create_table(self.lake.alias(), table, output, found.is_some()),
         };
-        let windows: Vec<&lake::Window> = prepared.windows.iter().collect();
-        let attempt = || {
-            if !windows.is_empty() && !self.session.windows_hold(&windows)? {
-                return Err(Error::new(Code::Conflict, "the sources were compacted while their change was read")
-                    .with_transient(false)
-                    .with_context("again", "prepare"));
+        let reshaped = !statements.is_empty();
+        let mut changes = Vec::new();
+        if let Some(prepared) = &outcome.prepared {
+            if let Some(state) = &prepared.state {
+                changes.push(state.change(self.lake.alias(), &watermark.refresh_id));
+            } else if situation.start_over.is_some() {
+                // The query may have been one that needed a state.
+                statements.extend(self.drop_state(definition.id)?);
             }
-            self.session.publish(&publication)
+            changes.push(TableChange {
+                table: definition.name.clone(),
+                statements,
+                delete: prepared.delete.clone(),
+                insert: prepared.insert.clone(),
+            });
+        }
+        let entry = ProvenanceEntry {
+            table_id: watermark.table_id.clone(),
+            schema: definition.name.schema.clone(),
+            name: definition.name.name.clone(),
+            data_version: watermark.data_version,
+            fingerprint: watermark.fingerprint.clone(),
+            refresh_id: watermark.refresh_id.clone(),
         };
-        let snapshot = self.retried(attempt)?;
-        Ok((snapshot, watermark))
+        Ok(Part { changes, expected: expected.clone(), watermark, entry, reshaped })
     }
 
     /// Runs something that commits to the lake, again if it met a conflict.
     pub(crate) fn retried<T>(&self, attempt: impl FnMut() -> Result<T>) -> Result<T> {
-        let backoff = ExponentialBuilder::default()
-            .with_min_delay(Duration::from_millis(20))
-            .with_max_delay(Duration::from_secs(2))
-            .with_max_times(TRIES - 1)
-            .with_jitter();
         attempt
-            .retry(backoff)
+            .retry(backoff())
             .when(|error: &Error| error.code() == Code::Conflict && error.is_transient())
             .notify(|error, pause| tracing::debug!(%error, pause_ms = pause.as_millis(), "commit met a conflict"))
             .call()
+    }
+}
+
+fn backoff() -> ExponentialBuilder {
+    ExponentialBuilder::default()
+        .with_min_delay(Duration::from_millis(20))
+        .with_max_delay(Duration::from_secs(2))
+        .with_max_times(TRIES - 1)
+        .with_jitter()
+}
+
+/// Everything that is to be written in one transaction.
+fn publication(pending: &[Pending], parts: &[Option<Part>]) -> Publication {
+    let mut publication = Publication::default();
+    let mut names: Vec<&TableName> = Vec::new();
+    let mut action = "";
+    for (pending, part) in pending.iter().zip(parts) {
+        let Some(part) = part else { continue };
+        names.push(&pending.table.definition.name);
+        action = pending.outcome.chosen.action.as_str();
+        publication.changes.extend(part.changes.iter().cloned());
+        let (expected, new) = (part.expected.clone(), Some(part.watermark.clone()));
+        publication.watermarks.push(WatermarkMove { expected, new });
+        publication.provenance.refreshes.push(part.entry.clone());
+    }
+    publication.message = match names.as_slice() {
+        [name] => format!("refresh {name}: {action}"),
+        [first, others @ ..] => format!("refresh {first} and {} more", others.len()),
+        [] => String::new(),
+    };
+    publication
+}
+
+fn reads_any(pending: &Pending, tables: &[Uuid]) -> bool {
+    pending.table.sources.iter().any(|source| source.upstream.is_some_and(|id| tables.contains(&id)))
+}
+
+/// The same error once more: one commit fails for all tables that were in it.
+fn alike(error: &Error) -> Error {
+    let copy = Error::new(error.code(), error.message()).with_transient(error.is_transient());
+    match error.hint() {
+        Some(hint) => copy.with_hint(hint),
+        None => copy,
     }
 }
 
@@ -116,14 +322,4 @@ pub(crate) fn create_table(
     let create = if replace { "CREATE OR REPLACE TABLE" } else { "CREATE TABLE" };
     statements.push(format!("{create} {} ({})", name.quoted(lake), columns.join(", ")));
     statements
-}
-
-/// Whether the change has to be computed again before it can be published.
-pub(crate) fn must_prepare_again(error: &Error) -> bool {
-    error.context().iter().any(|(key, value)| *key == "again" && value == "prepare")
-}
-
-/// Whether another process published the table since its watermark was read.
-pub(crate) fn was_overtaken(error: &Error) -> bool {
-    error.code() == Code::Conflict && error.context().iter().any(|(key, _)| *key == "table_id")
 }

@@ -1,11 +1,9 @@
-//! Ending a refresh: publishing what it computed, moving the data version, or noting the failure, and telling the
-//! registry.
+//! Ending a refresh: telling the registry what was published, that only the data version moved, or what failed.
 
 use std::time::{Duration, Instant};
 
 use error::{Code, Error, Result};
 use jiff::Timestamp;
-use lake::Watermark;
 use registry::{
     Alteration, Definition, DynamicTable, FinishedRefresh, LastRefresh, Progress, ProgressChange, Refresh,
     RefreshAction, RefreshState, RefreshTrigger, Source,
@@ -14,9 +12,8 @@ use sql::properties::TargetLag;
 use uuid::Uuid;
 
 use crate::course::{Course, Manner};
-use crate::decide::{Outcome, Situation};
-use crate::prepare::{Prepared, Steps};
-use crate::publish::{Mark, create_table};
+use crate::group::{Pending, Run};
+use crate::publish::Published;
 use crate::report::RefreshReport;
 use crate::tables::DynamicTables;
 
@@ -81,19 +78,77 @@ impl DynamicTables {
         })
     }
 
-    #[expect(clippy::too_many_arguments, reason = "the parts of one refresh, each made by a step of its own")]
-    pub(crate) fn publish_outcome(
+    /// Ends the refreshes of tables that were published together, or had nothing to publish.
+    pub(crate) fn finish(
         &self,
         course: &mut Course,
-        table: &mut DynamicTable,
-        refresh: &mut Refresh,
-        watermark: Option<&Watermark>,
-        situation: &Situation,
-        outcome: Outcome,
-        steps: &mut Steps,
-    ) -> Result<RefreshReport> {
-        let Outcome { chosen, figures, prepared } = outcome;
+        run: &mut Run<'_, '_>,
+        mut pending: Vec<Pending>,
+        published: Vec<Option<Published>>,
+        began: Instant,
+    ) -> Result<()> {
+        let mut all_finished = Vec::new();
+        // Each bears its part of the commit that they share.
+        let share = began.elapsed() / u32::try_from(pending.len()).unwrap_or(u32::MAX).max(1);
+        for (pending, published) in pending.iter_mut().zip(&published) {
+            let took = pending.computing + share;
+            all_finished.push(self.finished(course, pending, published.as_ref(), took)?);
+        }
+        if let Err(error) = self.registry.finish_refreshes(&all_finished) {
+            if error.code() != Code::Conflict {
+                return Err(error);
+            }
+            // Somebody told the registry of one of them already.
+            for (pending, finished) in pending.iter().zip(&all_finished) {
+                self.record(&pending.table, finished.clone())?;
+            }
+        }
+        for (mut pending, finished) in pending.into_iter().zip(all_finished) {
+            self.enter_scope(pending.scope);
+            self.forget_temporaries()?;
+            self.forget_unpublished_of(&mut course.unpublished, &pending.table.definition.name)?;
+            self.measured.borrow_mut().follow(&finished.refresh);
+            let FinishedRefresh { refresh, progress, sources } = finished;
+            self.follow_shape(&pending, sources.as_ref())?;
+            pending.steps.end("record");
+            let table = &mut course.tables[pending.position];
+            if let Some(change) = progress {
+                table.progress = change.after;
+            }
+            if let Some(sources) = sources {
+                table.sources = sources;
+            }
+            (run.observe)(RefreshReport {
+                action: refresh.action,
+                rows_read: refresh.rows_read.unwrap_or_default(),
+                rows_inserted: refresh.rows_inserted.unwrap_or_default(),
+                rows_deleted: refresh.rows_deleted.unwrap_or_default(),
+                data_version: refresh.data_version,
+                data_timestamp: refresh.data_timestamp,
+                duration: pending.started.elapsed(),
+                lag_before: pending.lag_before,
+                lag: refresh.lag_after_seconds.map(Duration::from_secs_f64),
+                steps: pending.steps.done,
+                ..empty_report(&pending.table, RefreshState::Succeeded, refresh.reason.unwrap_or_default())
+            });
+        }
+        Ok(())
+    }
+
+    /// What the registry is told of a table.
+    fn finished(
+        &self,
+        course: &mut Course,
+        pending: &mut Pending,
+        published: Option<&Published>,
+        took: Duration,
+    ) -> Result<FinishedRefresh> {
         let version = course.version;
+        let (inserted, deleted, read) = match pending.prepared() {
+            Some(prepared) => (prepared.rows_inserted, prepared.rows_deleted, prepared.rows_read),
+            None => (0, 0, pending.outcome.figures.changed_rows),
+        };
+        let Pending { table, refresh, situation, outcome, steps, .. } = pending;
         let definition = &table.definition;
         let before = table.progress.clone();
         let mut after = Progress {
@@ -103,43 +158,17 @@ impl DynamicTables {
             retry_at: None,
             ..before.clone()
         };
-        let (mut inserted, mut deleted, mut read) = (0, 0, figures.changed_rows);
-        // A full refresh that found no difference has nothing to publish either, unless the watermark must move.
-        let nothing = |prepared: &Prepared| {
-            let state = prepared.state.as_ref().is_some_and(|state| state.changed);
-            prepared.rows_inserted == 0 && prepared.rows_deleted == 0 && !state
-        };
-        let prepared = prepared.filter(|prepared| situation.start_over.is_some() || !nothing(prepared));
-        if let Some(prepared) = &prepared {
-            (inserted, deleted, read) = (prepared.rows_inserted, prepared.rows_deleted, prepared.rows_read);
-            let output = &situation.analysis.plan.output;
-            let mut statements = match (&situation.target, &situation.reshape) {
-                (Some(target), _) if target.has_shape => Vec::new(),
-                (Some(_), Some(reshape)) => reshape.statements.clone(),
-                (found, _) => create_table(self.lake.alias(), table, output, found.is_some()),
-            };
-            let reshaped = !statements.is_empty();
-            if situation.start_over.is_some() && prepared.state.is_none() {
-                // The query may have been one that needed a state.
-                statements.extend(self.drop_state(definition.id)?);
-            }
-            let mark = Mark {
-                refresh: refresh.id,
-                version,
-                fingerprint: &situation.fingerprint,
-                message: format!("refresh {}: {}", definition.name, chosen.action.as_str()),
-            };
-            let (snapshot, moved) = self.publish(table, watermark, prepared, statements, &mark)?;
+        if let Some(Published { snapshot, watermark, reshaped }) = published {
             steps.end("publish");
             after.snapshot = Some(snapshot.id);
-            after.refresh_id = Some(moved.refresh_id.clone());
-            after.fence = moved.fence;
-            self.moved_watermark(course, moved);
-            if reshaped {
+            after.refresh_id = Some(watermark.refresh_id.clone());
+            after.fence = watermark.fence;
+            self.moved_watermark(course, watermark.clone());
+            if *reshaped {
                 // What was known of the queries that read it was known of its old columns.
                 self.analyses.borrow_mut().clear();
             }
-            if reshaped || after.target_table_id.is_none() {
+            if *reshaped || after.target_table_id.is_none() {
                 after.target_table_id = self.session.table(&definition.name, None)?.map(|known| known.id);
             }
             let rows = situation.target.map_or(0, |target| target.rows);
@@ -147,16 +176,16 @@ impl DynamicTables {
         }
         after.bytes = situation.target.and_then(|target| target.bytes).or(after.bytes);
         let now = Timestamp::now();
-        let duration = now.duration_since(refresh.started_at).unsigned_abs();
         after.mean_refresh_seconds = Some(match before.mean_refresh_seconds {
-            Some(mean) => mean + NEWEST_WEIGHT * (duration.as_secs_f64() - mean),
-            None => duration.as_secs_f64(),
+            Some(mean) => mean + NEWEST_WEIGHT * (took.as_secs_f64() - mean),
+            None => took.as_secs_f64(),
         });
+        let chosen = &outcome.chosen;
         after.last_refresh = Some(LastRefresh {
             state: RefreshState::Succeeded,
             action: Some(chosen.action),
             at: now,
-            duration_ms: Some(millis(duration)),
+            duration_ms: Some(millis(took)),
             error: None,
         });
         let lag_after = lag(now, Some(course.seen_at.max(version.time)));
@@ -166,13 +195,13 @@ impl DynamicTables {
         refresh.reason = Some(chosen.reason.clone());
         refresh.data_version = after.data_version;
         refresh.data_timestamp = after.data_timestamp;
-        refresh.snapshot = prepared.as_ref().and(after.snapshot);
+        refresh.snapshot = published.and(after.snapshot);
         refresh.rows_inserted = Some(inserted);
         refresh.rows_deleted = Some(deleted);
         refresh.rows_read = Some(read);
-        refresh.duration_ms = Some(millis(duration));
+        refresh.duration_ms = Some(millis(took));
         refresh.lag_after_seconds = lag_after.map(|lag| lag.as_secs_f64());
-        refresh.choice = Some(figures.to_json(definition.properties.cardinality_threshold));
+        refresh.choice = Some(outcome.figures.to_json(definition.properties.cardinality_threshold));
         // What it reads is looked up again only when a source may be another table than before: an incremental refresh
         // has seen that none is.
         let sources = match chosen.action {
@@ -181,30 +210,8 @@ impl DynamicTables {
             }
             RefreshAction::NoData | RefreshAction::Incremental => None,
         };
-        self.measured.borrow_mut().follow(refresh);
-        let change = ProgressChange { before, after: after.clone() };
-        self.record(
-            table,
-            FinishedRefresh { refresh: refresh.clone(), progress: Some(change), sources: sources.clone() },
-        )?;
-        if definition.columns != situation.analysis.plan.output || definition.fingerprint != situation.fingerprint {
-            self.follow_shape(table, situation, sources.clone())?;
-        }
-        steps.end("record");
-        table.progress = after;
-        if let Some(sources) = sources {
-            table.sources = sources;
-        }
-        Ok(RefreshReport {
-            action: Some(chosen.action),
-            rows_read: read,
-            rows_inserted: inserted,
-            rows_deleted: deleted,
-            data_version: table.progress.data_version,
-            data_timestamp: table.progress.data_timestamp,
-            lag: lag_after,
-            ..empty_report(table, RefreshState::Succeeded, chosen.reason)
-        })
+        let change = ProgressChange { before, after };
+        Ok(FinishedRefresh { refresh: refresh.clone(), progress: Some(change), sources })
     }
 
     /// Tells the registry of a refresh. Another process may have told it already, when it found the lake ahead of the
@@ -243,14 +250,16 @@ impl DynamicTables {
         })
     }
 
-    /// Registers what the query gives since the shape of its sources, or how they are read, changed.
-    fn follow_shape(&self, table: &DynamicTable, situation: &Situation, sources: Option<Vec<Source>>) -> Result<()> {
-        let definition = Definition {
-            columns: situation.analysis.plan.output.clone(),
-            fingerprint: situation.fingerprint.clone(),
-            ..table.definition.clone()
-        };
-        let sources = sources.unwrap_or_else(|| table.sources.clone());
+    /// Registers what the query gives if the shape of its sources, or how they are read, has changed.
+    fn follow_shape(&self, pending: &Pending, sources: Option<&Vec<Source>>) -> Result<()> {
+        let Pending { table, situation, .. } = pending;
+        let (definition, output) = (&table.definition, &situation.analysis.plan.output);
+        if definition.columns == *output && definition.fingerprint == situation.fingerprint {
+            return Ok(());
+        }
+        let definition =
+            Definition { columns: output.clone(), fingerprint: situation.fingerprint.clone(), ..definition.clone() };
+        let sources = sources.unwrap_or(&table.sources).clone();
         self.registry.alter(&[Alteration { definition, sources, progress: None }])
     }
 

@@ -9,7 +9,7 @@ use lake::{Lake, Look, Session};
 use sql::names::{ObjectName, TableName};
 use sql::query::Parser;
 
-use crate::rehearsal::Rehearsal;
+use crate::unpublished::Unpublished;
 
 /// Schemas that start so belong to this product.
 pub(crate) const RESERVED_SCHEMA_PREFIX: &str = "__";
@@ -20,24 +20,24 @@ pub(crate) struct Shape<'a> {
     session: &'a Session,
     look: Look<'a>,
     /// What stands in place of some of its tables.
-    rehearsed: Option<Rehearsed<'a>>,
+    coming: Option<Coming<'a>>,
     /// The relations that were asked for; a query names a table more than once.
     known: RefCell<HashMap<TableName, Option<Relation>>>,
 }
 
 /// Tables with the columns that they would have.
-pub(crate) struct Rehearsed<'a> {
-    pub rehearsal: &'a Rehearsal,
+pub(crate) struct Coming<'a> {
+    pub unpublished: &'a Unpublished,
     pub parser: &'a Parser,
 }
 
 impl<'a> Shape<'a> {
-    pub fn new(lake: &'a Lake, session: &'a Session, rehearsed: Option<Rehearsed<'a>>) -> Result<Self> {
-        Ok(Self { lake, session, look: session.look()?, rehearsed, known: RefCell::default() })
+    pub fn new(lake: &'a Lake, session: &'a Session, coming: Option<Coming<'a>>) -> Result<Self> {
+        Ok(Self { lake, session, look: session.look()?, coming, known: RefCell::default() })
     }
 
     fn read_relation(&self, name: &TableName) -> Result<Option<Relation>> {
-        if let Some(columns) = self.rehearsed.as_ref().and_then(|known| known.rehearsal.columns(name)) {
+        if let Some(columns) = self.coming.as_ref().and_then(|known| known.unpublished.columns(name)) {
             let column = |(name, data_type): &(String, String)| Column {
                 name: name.clone(),
                 data_type: data_type.clone(),
@@ -79,8 +79,8 @@ impl Catalog for Shape<'_> {
     }
 
     fn describe(&self, select: &str) -> Result<Vec<(String, String)>> {
-        let redirected = match &self.rehearsed {
-            Some(known) => known.rehearsal.redirected(select, known.parser, self.lake.alias())?,
+        let redirected = match &self.coming {
+            Some(known) => known.unpublished.redirected(select, known.parser, self.lake.alias())?,
             None => select.to_owned(),
         };
         self.look.describe(&redirected).map_err(|error| match error.code() {

@@ -12,8 +12,8 @@ use registry::DynamicTable;
 use sql::names::{TableName, quote_identifier};
 
 use crate::course::is_isolated;
-use crate::rehearsal::{Rehearsal, Rehearsed};
 use crate::tables::DynamicTables;
+use crate::unpublished::{NewContent, Unpublished};
 
 /// The snapshots between which a source is looked at.
 #[derive(Clone, Debug)]
@@ -208,14 +208,14 @@ impl DynamicTables {
         plan: &Plan,
         spans: &[Span],
         windows: Vec<Window>,
-        rehearsal: &Rehearsal,
+        unpublished: &Unpublished,
         clock: Clock,
     ) -> Result<SourceChanges> {
         let mut changes = SourceChanges { clock, ..SourceChanges::default() };
         for (number, (source, (span, window))) in plan.sources.iter().zip(spans.iter().zip(&windows)).enumerate() {
-            let mut state = rehearsal.state_of(span);
-            let rehearsed = rehearsal.change_of(&span.table);
-            if window.rule != WindowRule::Unchanged || rehearsed.is_some() {
+            let mut state = unpublished.state_of(span);
+            let coming = unpublished.change_of(&span.table);
+            if window.rule != WindowRule::Unchanged || coming.is_some() {
                 let columns: Vec<String> = source.used.iter().map(|column| column.name.clone()).collect();
                 let apart: Vec<String> = source
                     .used
@@ -223,9 +223,9 @@ impl DynamicTables {
                     .filter(|column| has_equal_values_that_differ(&column.data_type))
                     .map(|column| column.name.clone())
                     .collect();
-                let (came, went) = self.read_change(number, window, rehearsed, &columns, &apart)?;
-                state.came = (came > 0).then(|| view(number, "came"));
-                state.went = (went > 0).then(|| view(number, "went"));
+                let (came, went) = self.read_change(number, window, coming, &columns, &apart)?;
+                state.came = (came > 0).then(|| self.scoped(&view(number, "came")));
+                state.went = (went > 0).then(|| self.scoped(&view(number, "went")));
                 changes.came += came;
                 changes.went += went;
             }
@@ -239,25 +239,26 @@ impl DynamicTables {
         &self,
         number: usize,
         window: &Window,
-        rehearsed: Option<&Rehearsed>,
+        coming: Option<&NewContent>,
         columns: &[String],
         apart: &[String],
     ) -> Result<(u64, u64)> {
         let delta = delta_table(number);
-        let select = match rehearsed {
+        let select = match coming {
             None => window.delta_sql_telling_apart(columns, apart, apply::WEIGHT),
-            Some(rehearsed) => rehearsed.delta_sql(window, columns, apart),
+            Some(coming) => coming.delta_sql(window, columns, apart),
         };
         let rows = self.keep(&delta, &select)?;
+        let delta = self.relation(&delta);
         let weight = quote_identifier(apply::WEIGHT);
         let list = apply::column_list(columns);
         for (name, sign) in [("came", ">"), ("went", "<")] {
-            self.name(&view(number, name), &format!("SELECT {list} FROM temp.main.{delta} WHERE {weight} {sign} 0"))?;
+            self.name(&view(number, name), &format!("SELECT {list} FROM {delta} WHERE {weight} {sign} 0"))?;
         }
-        if window.rule == WindowRule::Insertions && rehearsed.is_none() {
+        if window.rule == WindowRule::Insertions && coming.is_none() {
             return Ok((rows, 0));
         }
-        let [came] = self.counts(&format!("SELECT count(*) FILTER ({weight} > 0) FROM temp.main.{delta}"))?;
+        let [came] = self.counts(&format!("SELECT count(*) FILTER ({weight} > 0) FROM {delta}"))?;
         Ok((came, rows - came))
     }
 }

@@ -65,18 +65,8 @@ fn mark(refresh: &str) -> String {
 }
 
 impl StateChange {
-    /// The statements that make the table.
-    pub fn statements(&self, lake: &str) -> Vec<String> {
-        if self.delete.is_some() {
-            return Vec::new();
-        }
-        let columns: Vec<String> =
-            self.columns.iter().map(|(name, data_type)| format!("{name} {data_type}")).collect();
-        vec![format!("CREATE OR REPLACE TABLE {} ({}, {MARK} VARCHAR)", self.table.quoted(lake), columns.join(", "))]
-    }
-
-    /// The change of its rows and of the mark.
-    pub fn rows(&self, lake: &str, refresh: &str) -> TableChange {
+    /// What happens to the table: it is made if need be, and its rows and the mark change.
+    pub fn change(&self, lake: &str, refresh: &str) -> TableChange {
         let marks = format!("SELECT rowid FROM {} WHERE {MARK} IS NOT NULL", self.table.quoted(lake));
         let delete = self.delete.as_ref();
         let delete = delete.map_or(Delete::None, |select| Delete::RowIds(format!("{select} UNION ALL {marks}")));
@@ -86,7 +76,16 @@ impl StateChange {
             self.insert,
             quote_literal(&mark(refresh))
         );
-        TableChange { table: self.table.clone(), delete, insert: Some(insert) }
+        let statements = match &self.delete {
+            Some(_) => Vec::new(),
+            None => {
+                let columns = self.columns.iter().map(|(name, data_type)| format!("{name} {data_type}"));
+                let columns: Vec<String> = columns.collect();
+                let table = self.table.quoted(lake);
+                vec![format!("CREATE OR REPLACE TABLE {table} ({}, {MARK} VARCHAR)", columns.join(", "))]
+            }
+        };
+        TableChange { table: self.table.clone(), statements, delete, insert: Some(insert) }
     }
 }
 
@@ -190,7 +189,7 @@ impl DynamicTables {
 
     /// The rows of the result for a state in a temporary table.
     fn rows_of_state(&self, fold: &StateFold, table: &str) -> Result<String> {
-        let table = format!("temp.main.{table}");
+        let table = self.relation(table);
         let bits = match fold.greatest_count(&table) {
             Some(select) => {
                 let [greatest] = self.counts(&select)?;
@@ -203,6 +202,8 @@ impl DynamicTables {
 
     /// The change of the state table to the state that [`compute_state`](Self::compute_state) computed.
     pub(crate) fn replaced_state(&self, state: &KnownState<'_>) -> Result<StateChange> {
+        let computed = self.relation(STATE);
+        let state_change = self.relation(STATE_CHANGE);
         let columns = state.fold.columns();
         let names: Vec<String> = columns.iter().map(|(name, _)| name.clone()).collect();
         let list = apply::column_list(&names);
@@ -210,20 +211,20 @@ impl DynamicTables {
             table: state.table.clone(),
             columns,
             delete: None,
-            insert: format!("SELECT {list} FROM temp.main.{STATE}"),
+            insert: format!("SELECT {list} FROM {computed}"),
             changed: true,
         };
         let Ok(stored) = &state.stored else { return Ok(change) };
         let weight = apply::WEIGHT;
         let both = format!(
-            "(SELECT {list}, NULL::BIGINT AS {0}, 1::BIGINT AS {weight} FROM temp.main.{STATE} UNION ALL \
+            "(SELECT {list}, NULL::BIGINT AS {0}, 1::BIGINT AS {weight} FROM {computed} UNION ALL \
              SELECT {list}, {0}, -1::BIGINT FROM {1})",
             apply::ROW_ID,
             StateFold::stored(stored)
         );
         change.changed = self.keep(STATE_CHANGE, &apply::net_with_row_id(&both, &names))? > 0;
-        change.delete = Some(format!("SELECT {} FROM temp.main.{STATE_CHANGE} WHERE {weight} < 0", apply::ROW_ID));
-        change.insert = format!("SELECT {list} FROM temp.main.{STATE_CHANGE} WHERE {weight} > 0");
+        change.delete = Some(format!("SELECT {} FROM {state_change} WHERE {weight} < 0", apply::ROW_ID));
+        change.insert = format!("SELECT {list} FROM {state_change} WHERE {weight} > 0");
         Ok(change)
     }
 
@@ -237,6 +238,7 @@ impl DynamicTables {
         target: &Target<'_>,
         too_many: &dyn Fn(u64) -> Option<String>,
     ) -> Result<Attempt> {
+        let merged = self.relation(MERGED);
         let (keyed, fold) = (state.keyed, state.fold);
         let terms = keyed.changed_state(fold, &changes.inputs());
         if terms.is_empty() {
@@ -244,10 +246,9 @@ impl DynamicTables {
         }
         let terms = self.terms(plan, &terms, changes)?;
         self.keep(GROUPS, &fold.of_change(&apply::weighted(&terms)))?;
-        self.keep(MERGED, &fold.merged(&format!("temp.main.{GROUPS}"), stored))?;
-        let [negative, lost] = self.counts(&format!(
-            "SELECT count(*) FILTER (__dt_rows < 0), count(*) FILTER ({LOST}) FROM temp.main.{MERGED}"
-        ))?;
+        self.keep(MERGED, &fold.merged(&self.relation(GROUPS), stored))?;
+        let [negative, lost] =
+            self.counts(&format!("SELECT count(*) FILTER (__dt_rows < 0), count(*) FILTER ({LOST}) FROM {merged}"))?;
         if negative > 0 {
             return Ok(Attempt::Full("a stored group has fewer rows than went".to_owned()));
         }
@@ -274,11 +275,12 @@ impl DynamicTables {
 
     /// Computes the groups whose extreme may have gone from their rows.
     fn find_lost(&self, plan: &Plan, keyed: &Keyed, fold: &StateFold, changes: &SourceChanges) -> Result<()> {
+        let merged = self.relation(MERGED);
         let keys: Vec<String> = (0..keyed.key_counts().first().copied().unwrap_or(0)).map(key_column).collect();
         let select = if keys.is_empty() {
             self.state_at_new(plan, keyed, fold, changes)?
         } else {
-            let lost = format!("SELECT {} FROM temp.main.{MERGED} WHERE {LOST}", keys.join(", "));
+            let lost = format!("SELECT {} FROM {merged} WHERE {LOST}", keys.join(", "));
             let (_, parts) = self.split_keys(0, keys.len(), &lost)?;
             let renderer = self.renderer(plan, changes);
             let mut rows = Vec::new();
@@ -289,7 +291,7 @@ impl DynamicTables {
             fold.of_rows(&format!("({})", rows.join(" UNION ALL ")))
         };
         self.keep(FOUND, &select)?;
-        self.keep(MENDED, &fold.mended(&format!("temp.main.{MERGED}"), &format!("temp.main.{FOUND}")))?;
+        self.keep(MENDED, &fold.mended(&self.relation(MERGED), &self.relation(FOUND)))?;
         Ok(())
     }
 
@@ -303,16 +305,18 @@ impl DynamicTables {
         merged: &str,
         target: &Target<'_>,
     ) -> Result<Attempt> {
+        let result = self.relation(RESULT);
+        let (touched, merged) = (self.scoped(merged), self.relation(merged));
         let columns = output_columns(plan);
-        let new = format!("SELECT * FROM temp.main.{RESULT}");
+        let new = format!("SELECT * FROM {result}");
         if let Some(key_columns) = &state.keyed.key_columns {
             let keys: Vec<String> = key_columns.iter().map(|column| columns[*column].clone()).collect();
-            let touched = (!keys.is_empty()).then_some((merged, true));
+            let touched = (!keys.is_empty()).then_some((touched.as_str(), true));
             self.keep(STORED, &apply::stored_groups(&self.stored(target), &columns, &keys, touched))?;
             return self.replace_stored(&new, &columns).map(Attempt::Prepared);
         }
         let old = format!(
-            "SELECT __dt_t.* FROM {} AS __dt_t JOIN temp.main.{merged} AS __dt_m USING (__dt_row_id)",
+            "SELECT __dt_t.* FROM {} AS __dt_t JOIN {merged} AS __dt_m USING (__dt_row_id)",
             StateFold::stored(stored)
         );
         self.keep(OLD, &old)?;
@@ -322,21 +326,19 @@ impl DynamicTables {
 
     /// The change of the state table to the merged state.
     fn merged_state(&self, state: &KnownState<'_>, merged: &str) -> Result<StateChange> {
+        let merged = self.relation(merged);
         let columns = state.fold.columns();
         let names: Vec<String> = columns.iter().map(|(name, _)| name.clone()).collect();
         let held = if state.keyed.key_counts() == [0] { "" } else { " AND __dt_rows > 0" };
         let [changed] = self.counts(&format!(
-            "SELECT count(*) FROM temp.main.{merged} WHERE NOT {SAME} AND ({} IS NOT NULL OR __dt_rows > 0)",
+            "SELECT count(*) FROM {merged} WHERE NOT {SAME} AND ({} IS NOT NULL OR __dt_rows > 0)",
             apply::ROW_ID
         ))?;
         Ok(StateChange {
             table: state.table.clone(),
             columns,
-            delete: Some(format!(
-                "SELECT {0} FROM temp.main.{merged} WHERE {0} IS NOT NULL AND NOT {SAME}",
-                apply::ROW_ID
-            )),
-            insert: format!("SELECT {} FROM temp.main.{merged} WHERE NOT {SAME}{held}", apply::column_list(&names)),
+            delete: Some(format!("SELECT {0} FROM {merged} WHERE {0} IS NOT NULL AND NOT {SAME}", apply::ROW_ID)),
+            insert: format!("SELECT {} FROM {merged} WHERE NOT {SAME}{held}", apply::column_list(&names)),
             changed: changed > 0,
         })
     }

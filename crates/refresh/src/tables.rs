@@ -13,6 +13,7 @@ use sql::query::Parser;
 
 use crate::analysis::AnalysisCache;
 use crate::measured::MeasuredTables;
+use crate::temporaries::Temporaries;
 
 /// The dynamic tables of one lake: what they are (registry) and what they hold (lake).
 ///
@@ -27,7 +28,7 @@ pub struct DynamicTables {
     pub(crate) parser: Parser,
     pub(crate) analyses: RefCell<AnalysisCache>,
     /// The temporary tables and views of the refresh that is running.
-    pub(crate) temporaries: RefCell<Vec<String>>,
+    pub(crate) temporaries: RefCell<Temporaries>,
     /// About how many rows the sources had at a snapshot, so that not every refresh has to ask for it.
     pub(crate) source_rows: RefCell<HashMap<TableName, (u64, SnapshotId)>>,
     /// What refreshes have taken, by table.

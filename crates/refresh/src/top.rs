@@ -27,6 +27,7 @@ impl DynamicTables {
         plan: &Plan,
         target: &Target<'_>,
     ) -> Result<Option<Prepared>> {
+        let first = self.relation(FIRST);
         let columns = output_columns(plan);
         let terms = self.terms(plan, &keyed.input_change(top, &changes.inputs()), changes)?;
         if terms.is_empty() {
@@ -34,10 +35,10 @@ impl DynamicTables {
         }
         let (weight, list) = (apply::WEIGHT, apply::column_list(&columns));
         self.keep(INPUT_CHANGE, &apply::net(&apply::weighted(&terms), &columns))?;
-        let change = format!("temp.main.{INPUT_CHANGE}");
+        let change = self.relation(INPUT_CHANGE);
         let partition = apply::column_list(&top.partition);
         self.keep(TOUCHED, &self.stored_partitions(top, &change, &columns, target)?)?;
-        let stored = format!("temp.main.{TOUCHED}");
+        let stored = self.relation(TOUCHED);
         let over = if partition.is_empty() { String::new() } else { format!("PARTITION BY {partition}") };
         // Fewer rows than are kept are all there are.
         let full = format!("SELECT {list} FROM {stored} QUALIFY count(*) OVER ({over}) >= {}", top.count);
@@ -52,7 +53,7 @@ impl DynamicTables {
             "(SELECT {list}, 1::BIGINT AS {weight} FROM {stored} UNION ALL SELECT {list}, {weight} FROM {change})"
         );
         self.keep(CANDIDATES, &apply::net(&all, &columns))?;
-        let candidates = apply::inserts(&format!("temp.main.{CANDIDATES}"), &columns);
+        let candidates = apply::inserts(&self.relation(CANDIDATES), &columns);
         self.keep(
             FIRST,
             &format!(
@@ -60,10 +61,7 @@ impl DynamicTables {
                 top.order, top.count
             ),
         )?;
-        let terms = [
-            (true, format!("SELECT {list} FROM temp.main.{FIRST}")),
-            (false, format!("SELECT {list} FROM {stored}")),
-        ];
+        let terms = [(true, format!("SELECT {list} FROM {first}")), (false, format!("SELECT {list} FROM {stored}"))];
         match self.net_by_value(&terms, &columns, target)? {
             Attempt::Prepared(prepared) => {
                 Ok(Some(Prepared { how: "put what came among the first rows".to_owned(), ..prepared }))
@@ -74,6 +72,7 @@ impl DynamicTables {
 
     /// The stored rows of the partitions that stand in the change; all without partitions.
     fn stored_partitions(&self, top: &Top, change: &str, columns: &[String], target: &Target<'_>) -> Result<String> {
+        let partitions = self.relation(PARTITIONS);
         let stored = self.stored(target);
         if top.partition.is_empty() {
             return Ok(apply::stored_groups(&stored, columns, &[], None));
@@ -83,8 +82,12 @@ impl DynamicTables {
             keys.map(|(number, key)| format!("{} AS {}", quote_identifier(key), key_column(number))).collect();
         self.keep(PARTITIONS, &format!("SELECT DISTINCT {} FROM {change}", items.join(", ")))?;
         let null: Vec<String> = (0..top.partition.len()).map(|key| format!("{} IS NULL", key_column(key))).collect();
-        let [nulls] =
-            self.counts(&format!("SELECT count(*) FROM temp.main.{PARTITIONS} WHERE {}", null.join(" OR ")))?;
-        Ok(apply::stored_groups(&stored, columns, &top.partition, Some((PARTITIONS, nulls > 0))))
+        let [nulls] = self.counts(&format!("SELECT count(*) FROM {partitions} WHERE {}", null.join(" OR ")))?;
+        Ok(apply::stored_groups(
+            &stored,
+            columns,
+            &top.partition,
+            Some((self.scoped(PARTITIONS).as_str(), nulls > 0)),
+        ))
     }
 }

@@ -79,6 +79,8 @@ impl DynamicTables {
     }
 
     fn compare(&self, table: &DynamicTable, watermark: &Watermark, tables: &[DynamicTable]) -> Result<Verification> {
+        let expected = self.relation(EXPECTED);
+        let difference = self.relation(DIFFERENCE);
         let analysis = self.analyse(&table.definition)?;
         let plan = &analysis.plan;
         // Where no source changed, the data version moved on in the registry alone; that claim is checked as well.
@@ -100,7 +102,7 @@ impl DynamicTables {
             apply::column_list(&columns),
             table.definition.name.quoted(self.lake.alias())
         );
-        let terms = [(true, format!("SELECT * FROM temp.main.{EXPECTED}")), (false, stored)];
+        let terms = [(true, format!("SELECT * FROM {expected}")), (false, stored)];
         self.keep(DIFFERENCE, &apply::net(&apply::weighted(&terms), &columns))?;
         let floats: Vec<(String, String)> =
             plan.output.iter().filter(|(_, data_type)| is_rounded(data_type)).cloned().collect();
@@ -109,7 +111,7 @@ impl DynamicTables {
         let weight = apply::WEIGHT;
         let sample = self.session.query(&format!(
             "SELECT CASE WHEN {weight} > 0 THEN 'missing' ELSE 'surplus' END AS difference, {} \
-             FROM temp.main.{DIFFERENCE} ORDER BY ALL LIMIT {SHOWN}",
+             FROM {difference} ORDER BY ALL LIMIT {SHOWN}",
             apply::column_list(&columns)
         ))?;
         Ok(Verification {
@@ -129,6 +131,7 @@ impl DynamicTables {
     /// Takes pairs of rows out of the difference that are the same but for the last digits of floating-point values, or of
     /// integers that the lake's files hold as such. How many pairs those were.
     fn take_away_float_noise(&self, columns: &[String], rounded: &[(String, String)]) -> Result<u64> {
+        let difference = self.relation(DIFFERENCE);
         let weight = apply::WEIGHT;
         let floats: &[String] = &rounded.iter().map(|(name, _)| name.clone()).collect::<Vec<_>>();
         let exact: Vec<String> = columns.iter().filter(|column| !floats.contains(column)).cloned().collect();
@@ -138,7 +141,7 @@ impl DynamicTables {
         let side = |sign: &str| {
             format!(
                 "SELECT rowid AS __dt_id, *, row_number() OVER ({partition} ORDER BY {}) AS __dt_n \
-                 FROM temp.main.{DIFFERENCE} WHERE {weight} = {sign}",
+                 FROM {difference} WHERE {weight} = {sign}",
                 apply::column_list(floats)
             )
         };
@@ -160,7 +163,7 @@ impl DynamicTables {
             )
         }));
         let removed = self.work(&format!(
-            "DELETE FROM temp.main.{DIFFERENCE} WHERE rowid IN (SELECT unnest([m.__dt_id, s.__dt_id]) \
+            "DELETE FROM {difference} WHERE rowid IN (SELECT unnest([m.__dt_id, s.__dt_id]) \
              FROM ({}) AS m JOIN ({}) AS s ON {})",
             side("1"),
             side("-1"),

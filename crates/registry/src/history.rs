@@ -84,7 +84,8 @@ pub struct Refresh {
     pub rows_deleted: Option<u64>,
     /// Changed rows of the sources that were read.
     pub rows_read: Option<u64>,
-    /// How long it took.
+    /// How long it took by itself: computing the change, and its part of the commit that it shared with others. From
+    /// beginning to end it may have waited for those.
     pub duration_ms: Option<u64>,
     /// How stale the table was.
     pub lag_before_seconds: Option<f64>,

@@ -1,6 +1,6 @@
 //! Publishing: all or nothing, fenced by watermarks, told by provenance.
 
-use error::Code;
+use error::{Code, Error};
 use lake::{Delete, Provenance, ProvenanceEntry, Publication, Session, TableChange, Watermark, WatermarkMove};
 
 use crate::place::{KINDS, Kind, Place, now, rows, table};
@@ -20,6 +20,7 @@ fn append(table_id: &str, from: Option<u32>, to: u32) -> Publication {
     Publication {
         changes: vec![TableChange {
             table: table("dt"),
+            statements: Vec::new(),
             delete: Delete::None,
             insert: Some(format!("SELECT {to}, 'new'")),
         }],
@@ -112,7 +113,7 @@ fn a_watermark_that_moved_stops_the_publication() {
             append("id", Some(2), 1),
             removal,
         ] {
-            let error = session.publish(&stale).unwrap_err();
+            let error = Error::from(session.publish(&stale).unwrap_err());
             assert_eq!((error.code(), error.is_transient()), (Code::Conflict, false), "{error}");
         }
         assert_eq!((now(&session), rows(&session, "FROM dt")), before);
@@ -131,10 +132,11 @@ fn a_failure_leaves_nothing_half_done() {
             failing.statements_before = vec!["CREATE TABLE lake.main.half (a INTEGER)".to_owned()];
             failing.changes.push(TableChange {
                 table: table("dt"),
+                statements: Vec::new(),
                 delete: Delete::All,
                 insert: Some(insert.to_owned()),
             });
-            let error = session.publish(&failing).unwrap_err();
+            let error = Error::from(session.publish(&failing).unwrap_err());
             assert_eq!(error.code(), Code::Query, "{error}");
         }
         assert_eq!((now(&session), rows(&session, "FROM dt"), session.watermarks().unwrap()), before);
@@ -165,7 +167,7 @@ fn race(kind: Kind, from: Option<u32>) {
                     let publication = append("id", from, 10 + u32::try_from(index).unwrap());
                     // The caller's part: a transient conflict is tried again.
                     loop {
-                        match session.publish(&publication) {
+                        match session.publish(&publication).map_err(Error::from) {
                             Err(error) if error.is_transient() => {}
                             other => return other,
                         }

@@ -1,5 +1,5 @@
-//! What tables would hold after refreshes that nobody publishes: the content that the rehearsed refresh of one table gives
-//! is what the tables that read it are rehearsed over.
+//! What tables will hold once what was computed for them is published, or would hold if it were: the tables that read
+//! them are computed over that.
 //!
 //! Everything here is in temporary tables of the session. This module does not know how a change is computed or chosen.
 
@@ -9,11 +9,13 @@ use error::Result;
 use incremental::render::SourceState;
 use incremental::{Plan, apply};
 use lake::{Delete, Window, WindowRule};
+use registry::DynamicTable;
 use serde_json::Value;
 use sql::names::{TableName, quote_identifier};
 use sql::query::Parser;
 use sql::tree;
 
+use crate::course::is_isolated;
 use crate::decide::Situation;
 use crate::prepare::{Prepared, output_columns};
 use crate::sources::{Span, state_of};
@@ -22,15 +24,17 @@ use crate::tables::DynamicTables;
 /// How many of the rows that would change are shown.
 const SHOWN: usize = 20;
 
-/// The tables of a course that would change, each as it would be.
+/// The tables of a course whose change is computed but not published.
 #[derive(Debug, Default)]
-pub(crate) struct Rehearsal {
-    tables: HashMap<TableName, Rehearsed>,
+pub(crate) struct Unpublished {
+    tables: HashMap<TableName, NewContent>,
+    /// How many there ever were: each has temporary tables of its own.
+    made: usize,
 }
 
-/// A table as it would be after its refresh.
+/// A table as it will be after its refresh.
 #[derive(Debug)]
-pub(crate) struct Rehearsed {
+pub(crate) struct NewContent {
     /// The temporary view with its content.
     content: String,
     /// The temporary table with the rows that would come.
@@ -44,11 +48,13 @@ pub(crate) struct Rehearsed {
     breaks: Option<String>,
     /// The lake's table has other columns, or there is none.
     reshaped: bool,
+    /// What reads it reads this. One that is refreshed by hand only is read as it stands at the data version.
+    read: bool,
 }
 
-impl Rehearsed {
+impl NewContent {
     /// The change of some columns since the start of a window of the stored table, as [`Window::delta_sql`] gives it: the
-    /// rehearsed change comes on top.
+    /// coming change comes on top.
     pub fn delta_sql(&self, window: &Window, columns: &[String], apart: &[String]) -> String {
         let list = apply::column_list(columns);
         let (row_id, weight) = (apply::ROW_ID, apply::WEIGHT);
@@ -72,30 +78,30 @@ impl Rehearsed {
     }
 }
 
-impl Rehearsal {
-    /// The rehearsed change of a table, if it would change.
-    pub fn change_of(&self, table: &TableName) -> Option<&Rehearsed> {
-        self.tables.get(table).filter(|rehearsed| rehearsed.changes())
+impl Unpublished {
+    /// The coming change of a table, if it would change.
+    pub fn change_of(&self, table: &TableName) -> Option<&NewContent> {
+        self.tables.get(table).filter(|coming| coming.read && coming.changes())
     }
 
-    fn changes_of<'a>(&'a self, plan: &'a Plan) -> impl Iterator<Item = &'a Rehearsed> {
+    fn changes_of<'a>(&'a self, plan: &'a Plan) -> impl Iterator<Item = &'a NewContent> {
         plan.sources.iter().filter_map(|source| self.change_of(&source.name))
     }
 
     /// How many rows of the sources of a query would come or go.
     pub fn changed_rows(&self, plan: &Plan) -> u64 {
-        self.changes_of(plan).map(|rehearsed| rehearsed.rows_inserted + rehearsed.rows_deleted).sum()
+        self.changes_of(plan).map(|coming| coming.rows_inserted + coming.rows_deleted).sum()
     }
 
     /// How many rows the sources would have that have `stored` rows.
     pub fn source_rows(&self, plan: &Plan, stored: u64) -> u64 {
         self.changes_of(plan)
-            .fold(stored, |rows, rehearsed| (rows + rehearsed.rows_inserted).saturating_sub(rehearsed.rows_deleted))
+            .fold(stored, |rows, coming| (rows + coming.rows_inserted).saturating_sub(coming.rows_deleted))
     }
 
     /// Why a source would not be one that can be gone on from.
     pub fn breaks(&self, plan: &Plan) -> Option<String> {
-        self.changes_of(plan).find_map(|rehearsed| rehearsed.breaks.clone())
+        self.changes_of(plan).find_map(|coming| coming.breaks.clone())
     }
 
     /// The sources as they were and would be, with no change known.
@@ -105,18 +111,18 @@ impl Rehearsal {
 
     /// A source as it was and would be.
     pub fn state_of(&self, span: &Span) -> SourceState {
-        let new_relation = self.change_of(&span.table).map(|rehearsed| rehearsed.content.clone());
+        let new_relation = self.change_of(&span.table).map(|coming| coming.content.clone());
         SourceState { new_relation, ..state_of(span) }
     }
 
     /// The columns that a table would have, if the lake's table does not have them.
     pub fn columns(&self, table: &TableName) -> Option<&[(String, String)]> {
-        self.tables.get(table).filter(|rehearsed| rehearsed.reshaped).map(|rehearsed| rehearsed.columns.as_slice())
+        self.tables.get(table).filter(|coming| coming.read && coming.reshaped).map(|coming| coming.columns.as_slice())
     }
 
     /// Whether some table would have other columns than it has.
     pub fn reshapes(&self) -> bool {
-        self.tables.values().any(|rehearsed| rehearsed.reshaped)
+        self.tables.values().any(|coming| coming.read && coming.reshaped)
     }
 
     /// A SELECT over the lake as one that reads the tables which would have other columns as they would be.
@@ -127,10 +133,10 @@ impl Rehearsal {
                 return;
             }
             let name = TableName::new(tree::text(child, "schema_name"), tree::text(child, "table_name"));
-            if let Some(rehearsed) = self.tables.get(&name).filter(|rehearsed| rehearsed.reshaped) {
+            if let Some(coming) = self.tables.get(&name).filter(|coming| coming.read && coming.reshaped) {
                 child["catalog_name"] = Value::from("temp");
                 child["schema_name"] = Value::from("main");
-                child["table_name"] = Value::from(rehearsed.content.as_str());
+                child["table_name"] = Value::from(coming.content.as_str());
             }
         });
         parser.to_sql(&node)
@@ -138,22 +144,25 @@ impl Rehearsal {
 }
 
 impl DynamicTables {
-    /// Keeps what a table would hold after a change that was computed but will not be published. `at` is the snapshot at
-    /// which its rows were read.
-    pub(crate) fn keep_rehearsed(
+    /// Keeps what a table will hold after a change that was computed, for those that read it. `at` is the snapshot at which
+    /// its rows were read.
+    pub(crate) fn keep_unpublished(
         &self,
-        rehearsal: &mut Rehearsal,
-        table: &TableName,
+        unpublished: &mut Unpublished,
+        table: &DynamicTable,
         situation: &Situation,
         prepared: &Prepared,
         at: i64,
     ) -> Result<()> {
+        let read = !is_isolated(table);
+        let table = &table.definition.name;
         let plan = &situation.analysis.plan;
         let columns = output_columns(plan);
         let list = apply::column_list(&columns);
-        let content = format!("__dt_rehearsed{}", rehearsal.tables.len());
+        unpublished.made += 1;
+        let content = format!("__dt_unpublished{}", unpublished.made);
         let (came, went) = (format!("{content}_came"), format!("{content}_went"));
-        let mut rehearsed = Rehearsed {
+        let mut coming = NewContent {
             content,
             came,
             went,
@@ -162,17 +171,18 @@ impl DynamicTables {
             columns: plan.output.clone(),
             breaks: None,
             reshaped: true,
+            read,
         };
         // Where the table is made anew, its old rows are not part of any change.
         let stored = situation.target.and_then(|target| {
-            rehearsed.reshaped = !target.has_shape;
+            coming.reshaped = !target.has_shape;
             let altered = situation.reshape.as_ref().map(|reshape| &reshape.items);
             let items = if target.has_shape { &list } else { altered? };
             let name = table.quoted(self.lake.alias());
             Some(format!("(SELECT rowid AS {}, {items} FROM {name} AT (VERSION => {at}))", apply::ROW_ID))
         });
         if stored.is_none() {
-            rehearsed.breaks = Some(match situation.target {
+            coming.breaks = Some(match situation.target {
                 Some(_) => format!("{table} was dropped and created again, or replaced"),
                 None => format!("the state of {table} that the table was built from is not known"),
             });
@@ -192,7 +202,7 @@ impl DynamicTables {
         // As an insertion does it: by position, into the types of the columns.
         self.session.execute(&format!(
             "CREATE OR REPLACE TEMP TABLE {} AS SELECT {} FROM ({came}) AS __dt_came({list})",
-            rehearsed.came,
+            coming.came,
             typed.join(", ")
         ))?;
         let went = match (&stored, &prepared.delete) {
@@ -202,47 +212,55 @@ impl DynamicTables {
                 format!("SELECT * FROM {stored} WHERE {} IN ({ids})", apply::ROW_ID)
             }
         };
-        self.session.execute(&format!("CREATE OR REPLACE TEMP TABLE {} AS {went}", rehearsed.went))?;
+        self.session.execute(&format!("CREATE OR REPLACE TEMP TABLE {} AS {went}", coming.went))?;
         let stays = match (stored, &prepared.delete) {
             (None, _) | (_, Delete::All) => nothing,
             (Some(stored), Delete::None | Delete::RowIds(_)) => format!(
                 "SELECT {list} FROM {stored} AS __dt_t ANTI JOIN temp.main.{} AS __dt_w ON __dt_t.{1} = __dt_w.{1}",
-                rehearsed.went,
+                coming.went,
                 apply::ROW_ID
             ),
         };
         self.session.execute(&format!(
             "CREATE OR REPLACE TEMP VIEW {} AS {stays} UNION ALL SELECT {list} FROM temp.main.{}",
-            rehearsed.content, rehearsed.came
+            coming.content, coming.came
         ))?;
-        rehearsal.tables.insert(table.clone(), rehearsed);
+        unpublished.tables.insert(table.clone(), coming);
         Ok(())
     }
 
     /// Some of the rows that would change in a table, with a first column `change`: `+` or `-`.
-    pub(crate) fn sample_of(&self, rehearsal: &Rehearsal, table: &TableName) -> Result<lake::Rows> {
-        let Some(rehearsed) =
-            rehearsal.tables.get(table).filter(|known| known.rows_inserted + known.rows_deleted > 0)
+    pub(crate) fn sample_of(&self, unpublished: &Unpublished, table: &TableName) -> Result<lake::Rows> {
+        let Some(coming) = unpublished.tables.get(table).filter(|known| known.rows_inserted + known.rows_deleted > 0)
         else {
             return Ok(lake::Rows::default());
         };
-        let columns: Vec<String> = rehearsed.columns.iter().map(|(name, _)| name.clone()).collect();
+        let columns: Vec<String> = coming.columns.iter().map(|(name, _)| name.clone()).collect();
         let list = apply::column_list(&columns);
         self.session.query(&format!(
             "SELECT * FROM (SELECT '+' AS change, {list} FROM temp.main.{} \
              UNION ALL SELECT '-', {list} FROM temp.main.{}) ORDER BY ALL LIMIT {SHOWN}",
-            rehearsed.came, rehearsed.went
+            coming.came, coming.went
         ))
     }
 
-    /// Drops what a rehearsal kept.
-    pub(crate) fn forget_rehearsal(&self, rehearsal: &Rehearsal) -> Result<()> {
-        for rehearsed in rehearsal.tables.values() {
-            self.session.execute(&format!(
-                "DROP VIEW IF EXISTS temp.main.{}; DROP TABLE IF EXISTS temp.main.{}; DROP TABLE IF EXISTS temp.main.{}",
-                rehearsed.content, rehearsed.came, rehearsed.went
-            ))?;
-        }
-        Ok(())
+    /// Forgets all that is unpublished: it is published, or will not be.
+    pub(crate) fn forget_unpublished(&self, unpublished: &mut Unpublished) -> Result<()> {
+        let tables = std::mem::take(&mut unpublished.tables);
+        tables.into_values().try_for_each(|coming| self.drop_content(&coming))
+    }
+
+    /// Forgets what one table was to hold.
+    pub(crate) fn forget_unpublished_of(&self, unpublished: &mut Unpublished, table: &TableName) -> Result<()> {
+        unpublished.tables.remove(table).map_or(Ok(()), |coming| self.drop_content(&coming))
+    }
+
+    fn drop_content(&self, coming: &NewContent) -> Result<()> {
+        let NewContent { content, came, went, .. } = coming;
+        let sql = format!(
+            "DROP VIEW IF EXISTS temp.main.{content}; DROP TABLE IF EXISTS temp.main.{came}; \
+             DROP TABLE IF EXISTS temp.main.{went}"
+        );
+        self.session.execute(&sql).map(|_| ())
     }
 }
