@@ -7,6 +7,7 @@ use uuid::Uuid;
 use crate::Registry;
 use crate::definition::{Advance, Alteration, Definition, DynamicTable, Progress, SchedulingState, Source};
 use crate::failure::{is_foreign_key_violation, is_unique_violation, translate};
+use crate::news::tell_change;
 use crate::record::{
     definition_columns, progress_columns, read_name, read_table, select_tables, source_columns, state_columns,
 };
@@ -20,13 +21,13 @@ impl Registry {
     /// Every dynamic table with its sources and progress, ordered by name, in one query: what a worker needs to know
     /// each time it looks.
     pub fn load_all(&self) -> Result<Vec<DynamicTable>> {
-        let statement = select_tables(self.store.sources_expression()).append(" ORDER BY t.schema_name, t.name", []);
+        let statement = select_tables(self.store.dialect().sources).append(" ORDER BY t.schema_name, t.name", []);
         self.store.fetch(statement)?.iter().map(read_table).collect()
     }
 
     /// The dynamic table of this name, regardless of its case.
     pub fn get(&self, name: &TableName) -> Result<Option<DynamicTable>> {
-        let statement = select_tables(self.store.sources_expression()).filter(
+        let statement = select_tables(self.store.dialect().sources).filter(
             "lower(t.schema_name) = {} AND lower(t.name) = {}",
             [name.schema.to_ascii_lowercase().into(), name.name.to_ascii_lowercase().into()],
         );
@@ -54,7 +55,8 @@ impl Registry {
             row.push(("table_id", definition.id.into()));
             transaction.execute(Statement::insert("dynamic_table_progress", row)).await?;
             write_publication(transaction, definition.id, progress).await?;
-            write_sources(transaction, definition.id, sources).await
+            write_sources(transaction, definition.id, sources).await?;
+            tell_change(transaction).await
         })
     }
 
@@ -62,6 +64,9 @@ impl Registry {
     /// queries name it). Each revision must be the one that is stored, and is one more afterwards; else it is a
     /// conflict. Sources that point to a renamed table get its new name.
     pub fn alter(&self, alterations: &[Alteration]) -> Result<()> {
+        if alterations.is_empty() {
+            return Ok(());
+        }
         self.store.transaction(async |transaction| {
             for alteration in alterations {
                 change_definition(transaction, &alteration.definition).await?;
@@ -85,7 +90,7 @@ impl Registry {
                 let statement = Statement::update("dynamic_table_source", names);
                 transaction.execute(statement.filter("upstream_id = {}", [definition.id.into()])).await?;
             }
-            Ok(())
+            tell_change(transaction).await
         })
     }
 
@@ -94,9 +99,13 @@ impl Registry {
         if tables.is_empty() {
             return Ok(());
         }
-        let statement = Statement::update("dynamic_table", state_columns(state));
-        self.store.execute(statement.filter(&one_of("id", tables.len()), ids(tables)))?;
-        Ok(())
+        self.store.transaction(async |transaction| {
+            let statement = Statement::update("dynamic_table", state_columns(state));
+            match transaction.execute(statement.filter(&one_of("id", tables.len()), ids(tables))).await? {
+                0 => Ok(()),
+                _ => tell_change(transaction).await,
+            }
+        })
     }
 
     /// Forgets tables, all or none, with their sources, progress and publications; their history stays. Refused if a
@@ -106,15 +115,22 @@ impl Registry {
             return Ok(0);
         }
         let dropped = self.store.transaction(async |transaction| {
+            // As claims are locked, so that neither waits for the other; and so that nobody claims them from here on.
+            lock(transaction, tables, transaction.dialect().lock_to_delete).await?;
             // First what they read themselves, or PostgreSQL would find that one of them still reads another.
             let sources = Statement::new("DELETE FROM dynamic_table_source");
             transaction.execute(sources.filter(&one_of("table_id", tables.len()), ids(tables))).await?;
             let statement =
                 Statement::new("DELETE FROM dynamic_table").filter(&one_of("id", tables.len()), ids(tables));
-            transaction.attempt(statement).await.map_err(|cause| match is_foreign_key_violation(&cause) {
-                true => Error::new(Code::Dependency, "cannot drop tables that others read"),
-                false => translate(cause),
-            })
+            let dropped =
+                transaction.attempt(statement).await.map_err(|cause| match is_foreign_key_violation(&cause) {
+                    true => Error::new(Code::Dependency, "cannot drop tables that others read"),
+                    false => translate(cause),
+                })?;
+            if dropped > 0 {
+                tell_change(transaction).await?;
+            }
+            Ok(dropped)
         });
         match dropped {
             Err(error) if error.code() == Code::Dependency => Err(self.still_read(tables)?.unwrap_or(error)),
@@ -132,6 +148,9 @@ impl Registry {
             let mut moved = 0;
             for advances in advances.chunks(ROWS_PER_STATEMENT) {
                 moved += transaction.execute(advance_statement(advances)).await?;
+            }
+            if moved > 0 {
+                tell_change(transaction).await?;
             }
             Ok(moved)
         })
@@ -178,6 +197,15 @@ impl Registry {
                 .with_hint("Drop those first, or all together with DROP DYNAMIC TABLE ... CASCADE."),
         ))
     }
+}
+
+/// Locks tables in the order of their ids, which is that of everybody who locks several.
+async fn lock(transaction: &mut Transaction, tables: &[Uuid], lock: &str) -> Result<()> {
+    let statement = Statement::new("SELECT id FROM dynamic_table")
+        .filter(&one_of("id", tables.len()), ids(tables))
+        .append(&format!(" ORDER BY id{lock}"), []);
+    transaction.fetch(statement).await?;
+    Ok(())
 }
 
 async fn change_definition(transaction: &mut Transaction, definition: &Definition) -> Result<()> {
@@ -265,10 +293,10 @@ fn name_taken(cause: sqlx::Error, name: &TableName) -> Error {
     translate(cause)
 }
 
-fn one_of(column: &str, count: usize) -> String {
+pub(crate) fn one_of(column: &str, count: usize) -> String {
     format!("{column} IN ({})", placeholders(count))
 }
 
-fn ids(tables: &[Uuid]) -> impl Iterator<Item = Value> {
+pub(crate) fn ids(tables: &[Uuid]) -> impl Iterator<Item = Value> {
     tables.iter().map(|table| Value::from(*table))
 }

@@ -4,6 +4,8 @@ use error::{Code, Error};
 use sqlx::error::ErrorKind;
 use sqlx::migrate::MigrateError;
 
+use crate::migrations;
+
 /// Turns a failure of sqlx into ours. Neither a statement's values nor a password are part of these messages.
 pub(crate) fn translate(cause: sqlx::Error) -> Error {
     let (code, message, hint) = describe(&cause);
@@ -14,14 +16,11 @@ pub(crate) fn translate(cause: sqlx::Error) -> Error {
     }
 }
 
-/// Turns a failed migration into ours; `newest` is the version this program knows.
-pub(crate) fn translate_migration(cause: MigrateError, newest: i64) -> Error {
+/// Turns a failed migration into ours.
+pub(crate) fn translate_migration(cause: MigrateError) -> Error {
     match cause {
-        MigrateError::VersionMissing(version) => Error::new(
-            Code::Configuration,
-            format!("the registry is of version {version}, and this program knows versions up to {newest}"),
-        )
-        .with_hint("Nothing was changed. Use the newer program that made it, or another registry."),
+        MigrateError::VersionMissing(version) => newer_registry(version)
+            .with_hint("Nothing was changed. Use the newer program that made it, or another registry."),
         MigrateError::VersionMismatch(version) => Error::new(
             Code::Configuration,
             format!("version {version} of the registry was made by another build of this program"),
@@ -30,6 +29,15 @@ pub(crate) fn translate_migration(cause: MigrateError, newest: i64) -> Error {
         MigrateError::Execute(cause) | MigrateError::ExecuteMigration(cause, _) => translate(cause),
         other => Error::new(Code::Internal, format!("the registry cannot be brought up to date: {other}")),
     }
+}
+
+/// The error for a registry of a version that this program does not know.
+pub(crate) fn newer_registry(version: i64) -> Error {
+    let newest = migrations::newest();
+    Error::new(
+        Code::Configuration,
+        format!("the registry is of version {version}, and this program knows versions up to {newest}"),
+    )
 }
 
 pub(crate) fn is_unique_violation(cause: &sqlx::Error) -> bool {

@@ -99,6 +99,8 @@ pub struct Refresh {
     pub error_message: Option<String>,
     /// The worker that ran it.
     pub worker: Option<String>,
+    /// The claim under which it ran, if it needed one; see [`crate::Registry::reap_orphans`].
+    pub claim: Option<Uuid>,
 }
 
 impl Refresh {
@@ -128,6 +130,7 @@ impl Refresh {
             error_code: None,
             error_message: None,
             worker,
+            claim: None,
         }
     }
 }
@@ -165,7 +168,7 @@ pub struct HistoryFilter {
     pub since: Option<Timestamp>,
 }
 
-/// Refreshes that still count as running although nobody can be running them, for [`crate::Registry::reap_executing`].
+/// Refreshes without a claim that still count as running although nobody can be running them, for [`crate::Registry::reap_executing`].
 #[derive(Clone, Debug, PartialEq)]
 pub struct Abandoned {
     /// Only those of this worker.

@@ -1,20 +1,25 @@
-//! The registry: what dynamic tables there are, what they read, how far each is, and how every refresh went.
+//! The registry: what dynamic tables there are, what they read, how far each is, how every refresh went, and which
+//! worker is at what.
 //!
 //! It is kept in PostgreSQL, where several workers share it, or in an SQLite file, so that a laptop needs no server:
 //! the same tables, the same behaviour, the same tests. It knows nothing of DuckDB or of the lake, in which the truth
 //! about a table's content lives; what it says of that follows the lake.
 //!
-//! Every operation is one transaction, blocks until it is done or has failed (never longer than half a minute), and
-//! may be called from several threads at once, but not from inside an async runtime. What two people change at the
+//! Every operation is one transaction, blocks until it is done or has failed (never longer than half a minute, but for
+//! [`Registry::wait_for_news`]), and may be called from several threads at once, but not from inside an async runtime. What two people change at the
 //! same time fails for the second with [`error::Code::Conflict`]: a definition by its revision, progress by the
 //! refresh that it is built on.
 
 mod catalog;
+mod claim;
 mod definition;
+mod dialect;
 mod failure;
 mod history;
+mod lease;
 mod location;
 mod migrations;
+mod news;
 mod postgres;
 mod record;
 mod refreshes;
@@ -23,12 +28,14 @@ mod sqlite;
 mod statement;
 mod store;
 mod words;
+mod worker;
 
 use std::fmt;
 use std::sync::Arc;
 
 use error::Result;
 
+pub use claim::{Claim, ClaimedTable};
 pub use definition::{
     Advance, Alteration, Definition, DynamicTable, LastRefresh, Progress, SchedulingState, Source, SourceKind,
     SuspendedBy,
@@ -37,7 +44,11 @@ pub use history::{
     Abandoned, FinishedRefresh, HistoryFilter, ProgressChange, Refresh, RefreshAction, RefreshState, RefreshTrigger,
 };
 
+pub use news::News;
+pub use worker::{ReportedWorker, WorkerRecord, WorkerState};
+
 use location::Location;
+use news::Releases;
 use store::Store;
 
 /// An open registry. Clones share its connections.
@@ -47,6 +58,7 @@ use store::Store;
 pub struct Registry {
     store: Arc<Store>,
     address: String,
+    releases: Arc<Releases>,
 }
 
 impl Registry {
@@ -60,7 +72,7 @@ impl Registry {
         match opened {
             Ok(store) => {
                 tracing::debug!(registry = address, "registry opened");
-                Ok(Self { store: Arc::new(store), address })
+                Ok(Self { store: Arc::new(store), address, releases: Arc::default() })
             }
             Err(error) if error.context().iter().any(|(key, _)| *key == "registry") => Err(error),
             Err(error) => Err(error.with_context("registry", address)),

@@ -4,31 +4,44 @@ use sqlx::SqlSafeStr as _;
 use sqlx::migrate::{Migration, MigrationType, Migrator};
 
 /// Says which steps a registry has seen. A name of our own, since others may keep their tables in the same schema.
-const TABLE: &str = "dynamic_tables_migration";
+pub(crate) const TABLE: &str = "dynamic_tables_migration";
+
+/// A step: what it brings, in the words of PostgreSQL and of SQLite. Its number is its place, from 1.
+struct Step {
+    about: &'static str,
+    postgres: &'static str,
+    sqlite: &'static str,
+}
+
+const STEPS: [Step; 2] = [
+    Step {
+        about: "definitions, sources, progress, publications, history",
+        postgres: include_str!("../migrations/postgres/0001_registry.sql"),
+        sqlite: include_str!("../migrations/sqlite/0001_registry.sql"),
+    },
+    Step {
+        about: "claims, workers, news",
+        postgres: include_str!("../migrations/postgres/0002_coordination.sql"),
+        sqlite: include_str!("../migrations/sqlite/0002_coordination.sql"),
+    },
+];
 
 pub(crate) fn postgres() -> Migrator {
-    migrator(&[(
-        1,
-        "definitions, sources, progress, publications, history",
-        include_str!("../migrations/postgres/0001_registry.sql"),
-    )])
+    migrator(|step| step.postgres)
 }
 
 pub(crate) fn sqlite() -> Migrator {
-    migrator(&[(
-        1,
-        "definitions, sources, progress, publications, history",
-        include_str!("../migrations/sqlite/0001_registry.sql"),
-    )])
+    migrator(|step| step.sqlite)
 }
 
-pub(crate) fn newest(migrator: &Migrator) -> i64 {
-    migrator.iter().map(|migration| migration.version).max().unwrap_or_default()
+/// The newest version that this program knows.
+pub(crate) const fn newest() -> i64 {
+    STEPS.len() as i64
 }
 
-fn migrator(steps: &[(i64, &'static str, &'static str)]) -> Migrator {
-    let migrations = steps.iter().map(|&(version, about, sql)| {
-        Migration::new(version, about.into(), MigrationType::Simple, sql.into_sql_str(), false)
+fn migrator(sql: fn(&Step) -> &'static str) -> Migrator {
+    let migrations = STEPS.iter().zip(1..).map(|(step, version)| {
+        Migration::new(version, step.about.into(), MigrationType::Simple, sql(step).into_sql_str(), false)
     });
     let mut migrator = Migrator::with_migrations(migrations.collect());
     migrator.dangerous_set_table_name(TABLE);

@@ -9,12 +9,14 @@ use sqlx::error::BoxDynError;
 use sqlx::migrate::Migrator;
 use sqlx::postgres::types::Oid;
 use sqlx::postgres::{
-    PgArgumentBuffer, PgArguments, PgConnectOptions, PgPool, PgPoolOptions, PgTypeInfo, PgValueRef, Postgres,
+    PgArgumentBuffer, PgArguments, PgConnectOptions, PgListener, PgPool, PgPoolOptions, PgRow, PgTypeInfo,
+    PgValueRef, Postgres,
 };
 use sqlx::query::Query;
 use sqlx::types::Json;
-use sqlx::{AssertSqlSafe, ConnectOptions as _, Connection as _, Decode, Encode, PgConnection, Type};
+use sqlx::{AssertSqlSafe, ConnectOptions as _, Connection as _, Decode, Encode, PgConnection, Row as _, Type};
 
+use crate::dialect::Dialect;
 use crate::failure::{translate, translate_migration};
 use crate::migrations;
 use crate::statement::{Statement, Value};
@@ -23,10 +25,24 @@ use crate::statement::{Statement, Value};
 const CONNECT_LIMIT: Duration = Duration::from_secs(5);
 const MAX_CONNECTIONS: u32 = 4;
 
-/// A source document, for the one query that loads everything.
-pub(crate) const SOURCES: &str = "(SELECT coalesce(jsonb_agg(jsonb_build_object('schema_name', s.schema_name, \
-     'name', s.name, 'kind', s.kind, 'lake_table_id', s.lake_table_id, 'upstream_id', s.upstream_id, \
-     'columns', s.columns) ORDER BY s.position), '[]') FROM dynamic_table_source s WHERE s.table_id = t.id)";
+pub(crate) const DIALECT: Dialect = Dialect {
+    sources: "(SELECT coalesce(jsonb_agg(jsonb_build_object('schema_name', s.schema_name, \
+         'name', s.name, 'kind', s.kind, 'lake_table_id', s.lake_table_id, 'upstream_id', s.upstream_id, \
+         'columns', s.columns) ORDER BY s.position), '[]') FROM dynamic_table_source s WHERE s.table_id = t.id)",
+    now: "clock_timestamp()",
+    later,
+    notify: " RETURNING pg_notify('dynamic_tables_' || 'registry_state'::regclass::oid, '')",
+    lock_to_refer: " FOR KEY SHARE",
+    lock_to_change: " FOR NO KEY UPDATE",
+    lock_to_delete: " FOR UPDATE",
+};
+
+/// The channel of notifications. Several registries may share a database, each with tables of its own.
+const CHANNEL: &str = "SELECT 'dynamic_tables_' || 'registry_state'::regclass::oid";
+
+fn later(milliseconds: &str) -> String {
+    format!("clock_timestamp() + ({milliseconds}) * interval '1 millisecond'")
+}
 
 /// Connects, brings the tables up to date, and gives the pool.
 pub(crate) async fn open(options: PgConnectOptions) -> Result<PgPool> {
@@ -49,10 +65,49 @@ async fn migrate(connection: &mut PgConnection) -> Result<()> {
     let migrator: Migrator = migrations::postgres();
     // That tables exist already is no news; sqlx would log it.
     sqlx::query("SET client_min_messages = warning").execute(&mut *connection).await.map_err(translate)?;
-    migrator
-        .run_direct(None, connection, false)
-        .await
-        .map_err(|cause| translate_migration(cause, migrations::newest(&migrator)))
+    migrator.run_direct(None, connection, false).await.map_err(translate_migration)
+}
+
+/// A connection that hears of news. It has a pool of its own, so that it takes no connection from the others.
+pub(crate) struct Listener {
+    pool: PgPool,
+    listener: PgListener,
+}
+
+impl Listener {
+    pub(crate) async fn connect(options: PgConnectOptions) -> Result<Self> {
+        let pool = PgPoolOptions::new()
+            .max_connections(1)
+            .acquire_timeout(CONNECT_LIMIT)
+            .idle_timeout(None)
+            .max_lifetime(None)
+            .connect_lazy_with(options);
+        let mut listener = PgListener::connect_with(&pool).await.map_err(translate)?;
+        // What is said while it is away would be lost: whoever listens has to know.
+        listener.eager_reconnect(false);
+        let row = sqlx::query(CHANNEL).fetch_one(&mut listener).await.map_err(translate)?;
+        let channel: String = row.try_get(0).map_err(translate)?;
+        listener.listen(&channel).await.map_err(translate)?;
+        Ok(Self { pool, listener })
+    }
+
+    /// Asks over the same connection.
+    pub(crate) async fn fetch(&mut self, statement: Statement) -> Result<Vec<PgRow>> {
+        query(statement).fetch_all(&mut self.listener).await.map_err(translate)
+    }
+
+    /// Until somebody says that there is news; also news from before that nobody has waited for.
+    pub(crate) async fn heard(&mut self) -> Result<()> {
+        match self.listener.try_recv().await.map_err(translate)? {
+            Some(_) => Ok(()),
+            None => Err(Error::new(Code::Connection, "the connection to the registry was lost")),
+        }
+    }
+
+    pub(crate) async fn close(self) {
+        drop(self.listener);
+        self.pool.close().await;
+    }
 }
 
 /// The error for a database that does not say anything.

@@ -117,6 +117,7 @@ pub(crate) fn refresh_identity_columns(refresh: &Refresh) -> Columns {
         ("name", refresh.name.name.as_str().into()),
         ("started_at", refresh.started_at.into()),
         ("worker", refresh.worker.clone().into()),
+        ("claim_id", refresh.claim.into()),
     ]
 }
 
@@ -222,6 +223,7 @@ pub(crate) fn read_refresh(row: &Row) -> Result<Refresh> {
         error_code: read_code(row)?,
         error_message: row.optional("error_message")?,
         worker: row.optional("worker")?,
+        claim: row.optional("claim_id")?,
     })
 }
 

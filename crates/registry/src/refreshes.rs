@@ -6,7 +6,10 @@ use uuid::Uuid;
 
 use crate::Registry;
 use crate::catalog::{replace_sources, write_publication};
+use crate::dialect::Dialect;
 use crate::history::{Abandoned, FinishedRefresh, HistoryFilter, ProgressChange, Refresh, RefreshState};
+use crate::lease::is_live;
+use crate::news::tell_change;
 use crate::record::{progress_columns, read_refresh, refresh_columns, refresh_identity_columns};
 use crate::statement::Statement;
 use crate::store::Transaction;
@@ -39,7 +42,10 @@ impl Registry {
                     replace_sources(transaction, refresh.table, sources).await?;
                 }
             }
-            Ok(())
+            match finished.iter().any(|finished| finished.progress.is_some() || finished.sources.is_some()) {
+                true => tell_change(transaction).await,
+                false => Ok(()),
+            }
         })
     }
 
@@ -66,16 +72,10 @@ impl Registry {
         self.store.fetch(statement)?.iter().map(read_refresh).collect()
     }
 
-    /// Ends refreshes that nobody runs any more as failed, since the process died. Their number.
+    /// Ends refreshes without a claim that nobody runs any more as failed, since the process died. Their number.
     pub fn reap_executing(&self, abandoned: &Abandoned) -> Result<u64> {
-        let row = vec![
-            ("state", RefreshState::Failed.into()),
-            ("completed_at", Timestamp::now().into()),
-            ("error_code", Code::Internal.as_str().into()),
-            ("error_message", "the process died".into()),
-        ];
-        let mut statement = Statement::update("refresh_history", row)
-            .filter("state = {}", [RefreshState::Executing.into()])
+        let mut statement = reap(self.store.dialect())
+            .filter("claim_id IS NULL", [])
             .filter("started_at < {}", [abandoned.started_before.into()]);
         if let Some(worker) = &abandoned.worker {
             statement = statement.filter("worker = {}", [worker.as_str().into()]);
@@ -83,10 +83,31 @@ impl Registry {
         self.store.execute(statement)
     }
 
+    /// Ends refreshes whose claim is gone or has expired as failed, since the process died. Their number. A
+    /// refresh begins after its claim and ends before it, so that none that runs is without.
+    pub fn reap_orphans(&self) -> Result<u64> {
+        let dialect = self.store.dialect();
+        let claim_is_gone = format!(
+            "NOT EXISTS (SELECT 1 FROM refresh_claim c WHERE c.claim_id = refresh_history.claim_id AND {})",
+            is_live(dialect, "c")
+        );
+        self.store.execute(reap(dialect).filter("claim_id IS NOT NULL", []).filter(&claim_is_gone, []))
+    }
+
     /// Forgets refreshes that ended before a time. Their number.
     pub fn prune_history(&self, before: Timestamp) -> Result<u64> {
         self.store.execute(Statement::new("DELETE FROM refresh_history").filter("completed_at < {}", [before.into()]))
     }
+}
+
+/// Ends refreshes that still count as running: to be filtered further.
+fn reap(dialect: &Dialect) -> Statement {
+    let ending = format!(
+        "UPDATE refresh_history SET state = {{}}, completed_at = {}, error_code = {{}}, error_message = {{}}",
+        dialect.now
+    );
+    let values = [RefreshState::Failed.into(), Code::Internal.as_str().into(), "the process died".into()];
+    Statement::new("").append(&ending, values).filter("state = {}", [RefreshState::Executing.into()])
 }
 
 async fn finish_history(transaction: &mut Transaction, refresh: &Refresh) -> Result<()> {

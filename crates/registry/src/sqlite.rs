@@ -14,6 +14,7 @@ use sqlx::sqlite::{
 use sqlx::types::Json;
 use sqlx::{AssertSqlSafe, ConnectOptions as _, Connection as _};
 
+use crate::dialect::Dialect;
 use crate::failure::{is_busy, translate, translate_migration};
 use crate::location::Location;
 use crate::migrations;
@@ -26,10 +27,24 @@ const MAX_CONNECTIONS: u32 = 4;
 const OPEN_ATTEMPTS: u32 = 40;
 const OPEN_PAUSE: Duration = Duration::from_millis(50);
 
-/// A source document, for the one query that loads everything.
-pub(crate) const SOURCES: &str = "(SELECT json_group_array(json_object('schema_name', s.schema_name, \
-     'name', s.name, 'kind', s.kind, 'lake_table_id', s.lake_table_id, 'upstream_id', s.upstream_id, \
-     'columns', json(s.columns)) ORDER BY s.position) FROM dynamic_table_source s WHERE s.table_id = t.id)";
+pub(crate) const DIALECT: Dialect = Dialect {
+    sources: "(SELECT json_group_array(json_object('schema_name', s.schema_name, \
+         'name', s.name, 'kind', s.kind, 'lake_table_id', s.lake_table_id, 'upstream_id', s.upstream_id, \
+         'columns', json(s.columns)) ORDER BY s.position) FROM dynamic_table_source s WHERE s.table_id = t.id)",
+    // Written as times of ours are, so that the texts compare as times do.
+    now: "strftime('%Y-%m-%dT%H:%M:%f000Z', 'now')",
+    later,
+    // Those who wait look every now and then.
+    notify: "",
+    // There is one writer at a time.
+    lock_to_refer: "",
+    lock_to_change: "",
+    lock_to_delete: "",
+};
+
+fn later(milliseconds: &str) -> String {
+    format!("strftime('%Y-%m-%dT%H:%M:%f000Z', 'now', printf('%+.3f seconds', ({milliseconds}) / 1000.0))")
+}
 
 /// Opens or makes the file, brings its tables up to date, and gives the pool.
 pub(crate) async fn open_file(path: &Path) -> Result<SqlitePool> {
@@ -79,10 +94,7 @@ async fn connect(options: &SqliteConnectOptions) -> Result<SqliteConnection> {
 async fn migrate(connection: &mut SqliteConnection) -> Result<()> {
     let migrator: Migrator = migrations::sqlite();
     let mut transaction = connection.begin_with("BEGIN IMMEDIATE").await.map_err(translate)?;
-    migrator
-        .run_direct(None, &mut *transaction, false)
-        .await
-        .map_err(|cause| translate_migration(cause, migrations::newest(&migrator)))?;
+    migrator.run_direct(None, &mut *transaction, false).await.map_err(translate_migration)?;
     transaction.commit().await.map_err(translate)
 }
 

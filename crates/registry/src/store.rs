@@ -2,13 +2,15 @@
 //!
 //! Everything above this is written once, in SQL that both understand.
 
-use std::time::Duration;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
 
 use error::{Code, Error, Result};
 use sqlx::postgres::{PgPool, Postgres};
 use sqlx::sqlite::{Sqlite, SqlitePool};
 use tokio::runtime::{Builder, Handle, Runtime};
 
+use crate::dialect::Dialect;
 use crate::failure::translate;
 use crate::location::Location;
 use crate::row::Row;
@@ -17,6 +19,8 @@ use crate::{postgres, sqlite};
 
 /// No operation takes longer; a connection that the network swallowed would otherwise block for ever.
 const OPERATION_LIMIT: Duration = Duration::from_secs(30);
+/// How often a file is looked at by those who wait for news.
+const LOOK_INTERVAL: Duration = Duration::from_millis(150);
 
 /// An open registry. Blocks the calling thread; the runtime inside is its own.
 pub(crate) struct Store {
@@ -26,7 +30,11 @@ pub(crate) struct Store {
 }
 
 enum Pool {
-    Postgres(PgPool),
+    Postgres {
+        pool: PgPool,
+        /// Kept between two calls that wait for news, so that it hears what is said in between.
+        listener: Mutex<Option<postgres::Listener>>,
+    },
     Sqlite(SqlitePool),
 }
 
@@ -47,7 +55,9 @@ impl Store {
             .map_err(|cause| Error::new(Code::Resource, format!("no thread for the registry: {cause}")))?;
         let opening = async {
             Ok(match location {
-                Location::Postgres(options) => Pool::Postgres(postgres::open((**options).clone()).await?),
+                Location::Postgres(options) => {
+                    Pool::Postgres { pool: postgres::open((**options).clone()).await?, listener: Mutex::new(None) }
+                }
                 Location::File(path) => Pool::Sqlite(sqlite::open_file(path).await?),
                 Location::Memory => Pool::Sqlite(sqlite::open_memory().await?),
             })
@@ -56,11 +66,11 @@ impl Store {
         Ok(Self { pool, runtime: Some(runtime) })
     }
 
-    /// The expression that gives a table's sources as JSON.
-    pub(crate) fn sources_expression(&self) -> &'static str {
+    /// What this database says in words of its own.
+    pub(crate) const fn dialect(&self) -> &'static Dialect {
         match self.pool {
-            Pool::Postgres(_) => postgres::SOURCES,
-            Pool::Sqlite(_) => sqlite::SOURCES,
+            Pool::Postgres { .. } => &postgres::DIALECT,
+            Pool::Sqlite(_) => &sqlite::DIALECT,
         }
     }
 
@@ -68,7 +78,7 @@ impl Store {
     pub(crate) fn fetch(&self, statement: Statement) -> Result<Vec<Row>> {
         self.block_on(async {
             Ok(match &self.pool {
-                Pool::Postgres(pool) => {
+                Pool::Postgres { pool, .. } => {
                     let rows = postgres::query(statement).fetch_all(pool).await.map_err(translate)?;
                     rows.into_iter().map(Row::Postgres).collect()
                 }
@@ -87,30 +97,90 @@ impl Store {
 
     /// Does all of `work` or nothing.
     pub(crate) fn transaction<T>(&self, work: impl AsyncFnOnce(&mut Transaction) -> Result<T>) -> Result<T> {
+        let done = self.transaction_or_none(async |transaction| work(transaction).await.map(Some))?;
+        done.ok_or_else(|| Error::new(Code::Internal, "a transaction of the registry came to nothing"))
+    }
+
+    /// Does all of `work`, or nothing if it comes to none.
+    pub(crate) fn transaction_or_none<T>(
+        &self,
+        work: impl AsyncFnOnce(&mut Transaction) -> Result<Option<T>>,
+    ) -> Result<Option<T>> {
         self.block_on(async {
             let mut transaction = match &self.pool {
-                Pool::Postgres(pool) => Transaction::Postgres(pool.begin().await.map_err(translate)?),
+                Pool::Postgres { pool, .. } => Transaction::Postgres(pool.begin().await.map_err(translate)?),
                 // A transaction that began by reading could not become a writing one while another one writes.
                 Pool::Sqlite(pool) => {
                     Transaction::Sqlite(pool.begin_with("BEGIN IMMEDIATE").await.map_err(translate)?)
                 }
             };
             let result = work(&mut transaction).await?;
-            match transaction {
-                Transaction::Postgres(transaction) => transaction.commit().await,
-                Transaction::Sqlite(transaction) => transaction.commit().await,
+            match (transaction, &result) {
+                (Transaction::Postgres(transaction), Some(_)) => transaction.commit().await,
+                (Transaction::Postgres(transaction), None) => transaction.rollback().await,
+                (Transaction::Sqlite(transaction), Some(_)) => transaction.commit().await,
+                (Transaction::Sqlite(transaction), None) => transaction.rollback().await,
             }
             .map_err(translate)?;
             Ok(result)
         })
     }
 
-    fn block_on<T>(&self, work: impl Future<Output = Result<T>>) -> Result<T> {
-        match &self.runtime {
-            Some(runtime) => runtime.block_on(limited(work)),
-            None => Err(Error::new(Code::Internal, "the registry is closed")),
-        }
+    /// Asks until the answer is `ready`, whenever there may be another one, but not longer than `limit`: whether it
+    /// became so.
+    pub(crate) fn wait(
+        &self,
+        limit: Duration,
+        question: &Statement,
+        mut ready: impl FnMut(&Row) -> Result<bool>,
+    ) -> Result<bool> {
+        let deadline = Instant::now().checked_add(limit);
+        let left = || deadline.map_or(Duration::MAX, |deadline| deadline.saturating_duration_since(Instant::now()));
+        let mut is_ready = |rows: Vec<Row>| rows.first().map_or(Ok(false), &mut ready);
+        let Pool::Postgres { pool, listener: kept } = &self.pool else {
+            while !is_ready(self.fetch(question.clone())?)? {
+                match left() {
+                    Duration::ZERO => return Ok(false),
+                    left => std::thread::sleep(left.min(LOOK_INTERVAL)),
+                }
+            }
+            return Ok(true);
+        };
+        self.runtime()?.block_on(async {
+            // Taken away from the others while it is used: another thread that waits gets one of its own.
+            let connected = lock(kept).take();
+            let mut listener = match connected {
+                Some(listener) => listener,
+                None => limited(postgres::Listener::connect((*pool.connect_options()).clone())).await?,
+            };
+            let in_time = loop {
+                // Asked after it listens: what happens between this answer and the next wait is heard.
+                let rows = limited(listener.fetch(question.clone())).await?;
+                if is_ready(rows.into_iter().map(Row::Postgres).collect())? {
+                    break true;
+                }
+                match tokio::time::timeout(left(), listener.heard()).await {
+                    Ok(heard) => heard?,
+                    Err(_) => break false,
+                }
+            };
+            *lock(kept) = Some(listener);
+            Ok(in_time)
+        })
     }
+
+    fn block_on<T>(&self, work: impl Future<Output = Result<T>>) -> Result<T> {
+        self.runtime()?.block_on(limited(work))
+    }
+
+    fn runtime(&self) -> Result<&Runtime> {
+        self.runtime.as_ref().ok_or_else(|| Error::new(Code::Internal, "the registry is closed"))
+    }
+}
+
+/// What a thread has put in is whole, also if another one has panicked since.
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 async fn limited<T>(work: impl Future<Output = Result<T>>) -> Result<T> {
@@ -128,12 +198,23 @@ impl Drop for Store {
         if Handle::try_current().is_err() {
             let closing = async {
                 match &self.pool {
-                    Pool::Postgres(pool) => pool.close().await,
+                    Pool::Postgres { pool, listener } => {
+                        let listener = lock(listener).take();
+                        if let Some(listener) = listener {
+                            listener.close().await;
+                        }
+                        pool.close().await;
+                    }
                     Pool::Sqlite(pool) => pool.close().await,
                 }
                 Ok(())
             };
             let _ = runtime.block_on(limited(closing));
+        }
+        if let Pool::Postgres { listener, .. } = &self.pool {
+            // It says goodbye in a task, for which it needs a runtime.
+            let _inside = runtime.enter();
+            drop(lock(listener).take());
         }
         runtime.shutdown_background();
     }
@@ -145,7 +226,29 @@ impl Transaction {
         self.attempt(statement).await.map_err(translate)
     }
 
-    /// The same, for callers that know what a violated constraint means.
+    /// Runs a query in the transaction.
+    pub(crate) async fn fetch(&mut self, statement: Statement) -> Result<Vec<Row>> {
+        Ok(match self {
+            Self::Postgres(transaction) => {
+                let rows = postgres::query(statement).fetch_all(&mut **transaction).await.map_err(translate)?;
+                rows.into_iter().map(Row::Postgres).collect()
+            }
+            Self::Sqlite(transaction) => {
+                let rows = sqlite::query(statement).fetch_all(&mut **transaction).await.map_err(translate)?;
+                rows.into_iter().map(Row::Sqlite).collect()
+            }
+        })
+    }
+
+    /// What this database says in words of its own.
+    pub(crate) const fn dialect(&self) -> &'static Dialect {
+        match self {
+            Self::Postgres(_) => &postgres::DIALECT,
+            Self::Sqlite(_) => &sqlite::DIALECT,
+        }
+    }
+
+    /// As [`Transaction::execute`], for callers that know what a violated constraint means.
     pub(crate) async fn attempt(&mut self, statement: Statement) -> sqlx::Result<u64> {
         Ok(match self {
             Self::Postgres(transaction) => {

@@ -14,8 +14,11 @@ macro_rules! over_both_stores {
     };
 }
 
+mod claims;
 mod definitions;
 mod fixture;
+mod news;
 mod opening;
 mod refreshes;
 mod views;
+mod workers;
