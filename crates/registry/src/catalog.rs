@@ -8,6 +8,7 @@ use crate::Registry;
 use crate::definition::{Advance, Alteration, Definition, DynamicTable, Progress, SchedulingState, Source};
 use crate::failure::{is_foreign_key_violation, is_unique_violation, translate};
 use crate::news::tell_change;
+use crate::periods::{begin_first, begin_last, begin_next};
 use crate::record::{
     definition_columns, progress_columns, read_name, read_table, select_tables, source_columns, state_columns,
 };
@@ -56,6 +57,7 @@ impl Registry {
             transaction.execute(Statement::insert("dynamic_table_progress", row)).await?;
             write_publication(transaction, definition.id, progress).await?;
             write_sources(transaction, definition.id, sources).await?;
+            begin_first(transaction, definition.id).await?;
             tell_change(transaction).await
         })
     }
@@ -67,7 +69,9 @@ impl Registry {
         if alterations.is_empty() {
             return Ok(());
         }
+        let altered: Vec<Uuid> = alterations.iter().map(|alteration| alteration.definition.id).collect();
         self.store.transaction(async |transaction| {
+            let affected = lock_with_readers(transaction, &altered).await?;
             for alteration in alterations {
                 change_definition(transaction, &alteration.definition).await?;
             }
@@ -90,6 +94,7 @@ impl Registry {
                 let statement = Statement::update("dynamic_table_source", names);
                 transaction.execute(statement.filter("upstream_id = {}", [definition.id.into()])).await?;
             }
+            begin_next(transaction, &affected).await?;
             tell_change(transaction).await
         })
     }
@@ -100,11 +105,14 @@ impl Registry {
             return Ok(());
         }
         self.store.transaction(async |transaction| {
-            let statement = Statement::update("dynamic_table", state_columns(state));
-            match transaction.execute(statement.filter(&one_of("id", tables.len()), ids(tables))).await? {
-                0 => Ok(()),
-                _ => tell_change(transaction).await,
+            let there = lock(transaction, tables, transaction.dialect().lock_to_change).await?;
+            if there.is_empty() {
+                return Ok(());
             }
+            let statement = Statement::update("dynamic_table", state_columns(state));
+            transaction.execute(statement.filter(&one_of("id", there.len()), ids(&there))).await?;
+            begin_next(transaction, &there).await?;
+            tell_change(transaction).await
         })
     }
 
@@ -116,7 +124,7 @@ impl Registry {
         }
         let dropped = self.store.transaction(async |transaction| {
             // As claims are locked, so that neither waits for the other; and so that nobody claims them from here on.
-            lock(transaction, tables, transaction.dialect().lock_to_delete).await?;
+            let there = lock(transaction, tables, transaction.dialect().lock_to_delete).await?;
             // First what they read themselves, or PostgreSQL would find that one of them still reads another.
             let sources = Statement::new("DELETE FROM dynamic_table_source");
             transaction.execute(sources.filter(&one_of("table_id", tables.len()), ids(tables))).await?;
@@ -128,6 +136,7 @@ impl Registry {
                     false => translate(cause),
                 })?;
             if dropped > 0 {
+                begin_last(transaction, &there).await?;
                 tell_change(transaction).await?;
             }
             Ok(dropped)
@@ -199,13 +208,25 @@ impl Registry {
     }
 }
 
-/// Locks tables in the order of their ids, which is that of everybody who locks several.
-async fn lock(transaction: &mut Transaction, tables: &[Uuid], lock: &str) -> Result<()> {
+/// Locks tables in the order of their ids, which is that of everybody who locks several. Those that there are.
+pub(crate) async fn lock(transaction: &mut Transaction, tables: &[Uuid], lock: &str) -> Result<Vec<Uuid>> {
     let statement = Statement::new("SELECT id FROM dynamic_table")
         .filter(&one_of("id", tables.len()), ids(tables))
         .append(&format!(" ORDER BY id{lock}"), []);
-    transaction.fetch(statement).await?;
-    Ok(())
+    transaction.fetch(statement).await?.iter().map(|row| row.get("id")).collect()
+}
+
+/// Locks tables that are going to be changed, and those that read them.
+async fn lock_with_readers(transaction: &mut Transaction, tables: &[Uuid]) -> Result<Vec<Uuid>> {
+    let readers = format!(
+        "({} OR id IN (SELECT table_id FROM dynamic_table_source WHERE {}))",
+        one_of("id", tables.len()),
+        one_of("upstream_id", tables.len())
+    );
+    let statement = Statement::new("SELECT id FROM dynamic_table")
+        .filter(&readers, ids(tables).chain(ids(tables)))
+        .append(&format!(" ORDER BY id{}", transaction.dialect().lock_to_change), []);
+    transaction.fetch(statement).await?.iter().map(|row| row.get("id")).collect()
 }
 
 async fn change_definition(transaction: &mut Transaction, definition: &Definition) -> Result<()> {

@@ -6,6 +6,7 @@ use sql::names::TableName;
 use sql::properties::Properties;
 use uuid::Uuid;
 
+use crate::graph::GraphInput;
 use crate::history::{RefreshAction, RefreshState};
 use crate::words::words;
 
@@ -212,5 +213,11 @@ impl From<SourceDocument> for Source {
             upstream: document.upstream_id,
             columns: document.columns,
         }
+    }
+}
+
+impl From<SourceDocument> for GraphInput {
+    fn from(document: SourceDocument) -> Self {
+        Self { schema: document.schema_name, name: document.name, kind: document.kind }
     }
 }

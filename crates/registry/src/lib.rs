@@ -15,11 +15,13 @@ mod claim;
 mod definition;
 mod dialect;
 mod failure;
+mod graph;
 mod history;
 mod lease;
 mod location;
 mod migrations;
 mod news;
+mod periods;
 mod postgres;
 mod record;
 mod refreshes;
@@ -40,6 +42,7 @@ pub use definition::{
     Advance, Alteration, Definition, DynamicTable, LastRefresh, Progress, SchedulingState, Source, SourceKind,
     SuspendedBy,
 };
+pub use graph::{AlterTrigger, GraphFilter, GraphInput, GraphNode, GraphPeriod};
 pub use history::{
     Abandoned, FinishedRefresh, HistoryFilter, ProgressChange, Refresh, RefreshAction, RefreshState, RefreshTrigger,
 };

@@ -20,7 +20,7 @@ const STEPS: [Step; 2] = [
         sqlite: include_str!("../migrations/sqlite/0001_registry.sql"),
     },
     Step {
-        about: "claims, workers, news",
+        about: "claims, workers, news, the past of the graph",
         postgres: include_str!("../migrations/postgres/0002_coordination.sql"),
         sqlite: include_str!("../migrations/sqlite/0002_coordination.sql"),
     },

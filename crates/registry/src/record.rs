@@ -121,7 +121,7 @@ pub(crate) fn refresh_identity_columns(refresh: &Refresh) -> Columns {
     ]
 }
 
-fn json(value: &impl serde::Serialize) -> Result<Value> {
+pub(crate) fn json(value: &impl serde::Serialize) -> Result<Value> {
     let value = serde_json::to_value(value).map_err(|cause| {
         error::Error::new(error::Code::Internal, format!("a definition cannot be written as JSON: {cause}"))
     })?;

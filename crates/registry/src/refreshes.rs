@@ -5,11 +5,12 @@ use jiff::Timestamp;
 use uuid::Uuid;
 
 use crate::Registry;
-use crate::catalog::{replace_sources, write_publication};
+use crate::catalog::{lock, replace_sources, write_publication};
 use crate::dialect::Dialect;
 use crate::history::{Abandoned, FinishedRefresh, HistoryFilter, ProgressChange, Refresh, RefreshState};
 use crate::lease::is_live;
 use crate::news::tell_change;
+use crate::periods::begin_next;
 use crate::record::{progress_columns, read_refresh, refresh_columns, refresh_identity_columns};
 use crate::statement::Statement;
 use crate::store::Transaction;
@@ -32,7 +33,13 @@ impl Registry {
     /// new makes a publication. If the progress of one of them is not what it was when it was read, somebody else has
     /// published: a conflict, and nothing is written.
     pub fn finish_refreshes(&self, finished: &[FinishedRefresh]) -> Result<()> {
+        let rewired: Vec<Uuid> =
+            finished.iter().filter(|one| one.sources.is_some()).map(|one| one.refresh.table).collect();
         self.store.transaction(async |transaction| {
+            if !rewired.is_empty() {
+                // Before anything else of them, as everybody does who changes the graph.
+                lock(transaction, &rewired, transaction.dialect().lock_to_change).await?;
+            }
             for FinishedRefresh { refresh, progress, sources } in finished {
                 finish_history(transaction, refresh).await?;
                 if let Some(change) = progress {
@@ -42,6 +49,7 @@ impl Registry {
                     replace_sources(transaction, refresh.table, sources).await?;
                 }
             }
+            begin_next(transaction, &rewired).await?;
             match finished.iter().any(|finished| finished.progress.is_some() || finished.sources.is_some()) {
                 true => tell_change(transaction).await,
                 false => Ok(()),
@@ -94,9 +102,15 @@ impl Registry {
         self.store.execute(reap(dialect).filter("claim_id IS NOT NULL", []).filter(&claim_is_gone, []))
     }
 
-    /// Forgets refreshes that ended before a time. Their number.
+    /// Forgets refreshes, and periods of the graph, that ended before a time. The number of refreshes.
     pub fn prune_history(&self, before: Timestamp) -> Result<u64> {
-        self.store.execute(Statement::new("DELETE FROM refresh_history").filter("completed_at < {}", [before.into()]))
+        self.store.transaction(async |transaction| {
+            let periods = Statement::new("DELETE FROM graph_history").filter("valid_to < {}", [before.into()]);
+            transaction.execute(periods).await?;
+            let refreshes =
+                Statement::new("DELETE FROM refresh_history").filter("completed_at < {}", [before.into()]);
+            transaction.execute(refreshes).await
+        })
     }
 }
 

@@ -40,3 +40,39 @@ CREATE TABLE registry_state (
 );
 
 INSERT INTO registry_state (id, changes, releases) VALUES (1, 0, 0);
+
+-- What the graph was when: one row per period in which nothing of it changed for a table. A table that was dropped
+-- has a last row that lasts no time, with the trigger DROP.
+CREATE TABLE graph_history (
+    table_id          TEXT NOT NULL,
+    period            BIGINT NOT NULL,
+    schema_name       TEXT NOT NULL,
+    name              TEXT NOT NULL,
+    query             TEXT NOT NULL,
+    target_lag        TEXT,
+    scheduler         TEXT,
+    refresh_mode      TEXT NOT NULL CHECK (refresh_mode IN ('INCREMENTAL', 'FULL')),
+    queue             TEXT,
+    inputs            TEXT NOT NULL,
+    scheduling_state  TEXT NOT NULL CHECK (scheduling_state IN ('RUNNING', 'SUSPENDED')),
+    suspended_reason  TEXT,
+    alter_trigger     TEXT NOT NULL,
+    valid_from        TEXT NOT NULL,
+    valid_to          TEXT,
+    PRIMARY KEY (table_id, period),
+    CHECK (valid_to >= valid_from)
+);
+
+CREATE INDEX graph_history_time ON graph_history (valid_from);
+
+-- The tables that there are begin here, without a word on how they came to be as they are.
+INSERT INTO graph_history
+SELECT
+    t.id, 1, t.schema_name, t.name, t.query, t.properties ->> 'target_lag', t.properties ->> 'scheduler',
+    CASE WHEN t.incremental THEN 'INCREMENTAL' ELSE 'FULL' END, t.properties ->> 'queue',
+    (
+        SELECT json_group_array(json_object('schema', s.schema_name, 'name', s.name, 'kind', s.kind) ORDER BY s.position)
+        FROM dynamic_table_source s WHERE s.table_id = t.id
+    ),
+    t.scheduling_state, t.suspended_reason, '[]', strftime('%Y-%m-%dT%H:%M:%f000Z', 'now'), NULL
+FROM dynamic_table t;

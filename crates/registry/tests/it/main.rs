@@ -17,6 +17,7 @@ macro_rules! over_both_stores {
 mod claims;
 mod definitions;
 mod fixture;
+mod graph;
 mod news;
 mod opening;
 mod refreshes;
