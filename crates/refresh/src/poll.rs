@@ -7,7 +7,7 @@ use error::Result;
 use jiff::Timestamp;
 use lake::Changes;
 use registry::{DynamicTable, RefreshState, RefreshTrigger, SchedulingState, SuspendedBy};
-use scheduler::{Lag, Moment, Schedule, Table};
+use scheduler::{DEFAULT_QUEUE, Lag, Moment, Schedule, Table};
 use sql::properties::{Scheduler, TargetLag};
 use uuid::Uuid;
 
@@ -129,6 +129,8 @@ impl DynamicTables {
                 data_timestamp: self.right_until(table, tables, changes, now),
                 expected_duration: progress.mean_refresh_seconds.map_or(Duration::ZERO, Duration::from_secs_f64),
                 retry_at: progress.retry_at,
+                queue: DEFAULT_QUEUE.to_owned(),
+                wanted_since: Some(table.definition.created_at),
             }
         });
         let names: HashMap<Uuid, String> =

@@ -8,6 +8,7 @@ use jiff::Timestamp;
 
 use crate::lag::{EffectiveLag, Lag};
 use crate::schedule::{Schedule, Table};
+use crate::start::{Aim, Standing, starts};
 
 /// The time at which is decided, and how it is looked at.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -36,7 +37,8 @@ pub struct Decision<K> {
     pub due: Vec<Due<K>>,
     /// The tables that would be due but cannot be refreshed now.
     pub skipped: Vec<Skipped<K>>,
-    /// When the next of the other tables will be due; none if none ever will.
+    /// When to look again for the other tables: when the next of them is due, or its wait after a failure is over. None
+    /// is due before; none if none ever will be.
     pub next: Option<Timestamp>,
 }
 
@@ -111,58 +113,64 @@ impl<K> Decision<K> {
     /// interval.
     #[must_use]
     pub fn sleep(&self, moment: &Moment) -> Duration {
-        if !self.due.is_empty() {
-            return Duration::ZERO;
-        }
+        if self.due.is_empty() { self.sleep_beside_taken(moment, moment.poll_interval) } else { Duration::ZERO }
+    }
+
+    /// How long the worker may sleep if it can take none of what is due, because others have taken it: as long as if
+    /// nothing were due, but at most `pause`. It is woken when something is released; the pause is for the case that
+    /// nobody lives to do so.
+    #[must_use]
+    pub fn sleep_beside_taken(&self, moment: &Moment, pause: Duration) -> Duration {
         let until_next =
             self.next.map(|next| Duration::try_from(next.duration_since(moment.now)).unwrap_or_default());
-        until_next.map_or(moment.poll_interval, |until_next| until_next.min(moment.poll_interval))
+        until_next.into_iter().fold(moment.poll_interval.min(pause), Duration::min)
     }
-}
-
-/// When a table with this data timestamp has to start its refresh so that it ends within the lag: the lag less what the
-/// refresh takes and less a margin for the worker's being busy or asleep (the poll interval, but at most a tenth of the
-/// lag: a worker sleeps no longer than until the next table is due). Never before the data timestamp itself.
-#[must_use]
-pub(crate) fn due_at(
-    data_timestamp: Timestamp,
-    lag: Duration,
-    expected: Duration,
-    poll_interval: Duration,
-) -> Timestamp {
-    let margin = poll_interval.min(lag / 10);
-    let slack = lag.saturating_sub(expected).saturating_sub(margin);
-    data_timestamp.checked_add(slack).unwrap_or(Timestamp::MAX)
 }
 
 /// Where a table stands by itself, whatever the others do.
 enum Turn<K> {
     Now(Reason<K>),
-    At(Timestamp),
+    Aims(Aim),
     /// Only with others, or not at all.
     Never,
 }
 
 impl<K: Clone + Eq + Hash> Schedule<K> {
-    /// What to do now.
+    /// What to do now. Takes time in proportion to the tables and who reads whom, but for the sorting.
     pub fn due(&self, moment: &Moment) -> Decision<K> {
         let obstacles = self.obstacles(moment);
+        let turns: Vec<Turn<K>> = (0..obstacles.len()).map(|position| self.turn(position, moment)).collect();
+        let standing = |position: usize| match &turns[position] {
+            Turn::Aims(aim) if obstacles[position].is_some() || self.tables()[position].retry_at.is_some() => {
+                Standing::Alone(*aim)
+            }
+            Turn::Aims(aim) => Standing::Shares(*aim),
+            Turn::Now(_) | Turn::Never => Standing::None,
+        };
+        let standings: Vec<Standing> = (0..turns.len()).map(standing).collect();
+        let starts = starts(self, &standings, |position| obstacles[position].is_some());
         let mut round = Round { schedule: self, obstacles: &obstacles, reasons: vec![None; obstacles.len()] };
         let mut hindered = vec![false; obstacles.len()];
         let mut next: Option<Timestamp> = None;
-        for (position, obstacle) in obstacles.iter().enumerate() {
-            let look_again = match (self.turn(position, moment), obstacle) {
-                (Turn::Now(reason), None) => {
-                    round.reasons[position] = Some(reason);
-                    None
+        for (position, turn) in turns.into_iter().enumerate() {
+            let (reason, start) = match (turn, starts[position]) {
+                (Turn::Now(reason), _) => (Some(reason), None),
+                (Turn::Aims(_), Some(start)) if start <= moment.now => {
+                    let failed = self.tables()[position].retry_at.is_some();
+                    (Some(if failed { Reason::Retry } else { Reason::Lag { due_at: start } }), None)
                 }
-                (Turn::Now(_), Some(_)) => {
-                    hindered[position] = !self.tables()[position].suspended;
-                    obstacle.as_ref().and_then(Obstacle::until)
+                (Turn::Aims(_), start) => (None, start),
+                (Turn::Never, _) => continue,
+            };
+            let look_again = match &obstacles[position] {
+                Some(obstacle) => {
+                    hindered[position] = reason.is_some() && !self.tables()[position].suspended;
+                    obstacle.until()
                 }
-                (Turn::At(at), None) => Some(at),
-                (Turn::At(at), Some(obstacle)) => obstacle.until().map(|until| until.max(at)),
-                (Turn::Never, _) => None,
+                None => {
+                    round.reasons[position] = reason;
+                    start
+                }
             };
             next = [next, look_again].into_iter().flatten().min();
         }
@@ -191,14 +199,7 @@ impl<K: Clone + Eq + Hash> Schedule<K> {
         if ahead > duration {
             return Turn::Now(Reason::ClockPutBack);
         }
-        let due_at = due_at(data_timestamp, duration, table.expected_duration, moment.poll_interval);
-        if due_at > moment.now {
-            Turn::At(due_at)
-        } else if table.retry_at.is_some() {
-            Turn::Now(Reason::Retry)
-        } else {
-            Turn::Now(Reason::Lag { due_at })
-        }
+        Turn::Aims(Aim::new(data_timestamp, duration, moment.poll_interval))
     }
 
     /// What hinders each table: itself, or the first of the tables it reads that is hindered.
@@ -269,9 +270,8 @@ impl<K: Clone + Eq + Hash> Round<'_, K> {
         while let Some(table) = waiting.get(next).copied() {
             next += 1;
             let id = &self.schedule.tables()[table].id;
-            for upstream in self.schedule.graph().upstream_at(table).iter().copied() {
-                let is_read_as_it_is = self.schedule.tables()[upstream].lag == Lag::Disabled;
-                if self.reasons[upstream].is_none() && !is_read_as_it_is {
+            for upstream in self.schedule.taken_along_at(table) {
+                if self.reasons[upstream].is_none() {
                     self.reasons[upstream] = Some(Reason::Needed { by: id.clone() });
                     waiting.push(upstream);
                 }

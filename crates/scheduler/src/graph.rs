@@ -130,7 +130,12 @@ impl<K: Clone + Eq + Hash> Graph<K> {
     where
         K: 'a,
     {
-        let mut positions = self.positions(tables);
+        let groups = self.groups_at(self.positions(tables));
+        groups.iter().map(|group| self.named(group)).collect()
+    }
+
+    /// The same by positions.
+    pub(crate) fn groups_at(&self, mut positions: Vec<usize>) -> Vec<Vec<usize>> {
         positions.sort_unstable();
         positions.dedup();
         let mut wanted = vec![false; self.tables.len()];
@@ -159,7 +164,7 @@ impl<K: Clone + Eq + Hash> Graph<K> {
             found.sort_unstable();
             members.push(found);
         }
-        members.iter().map(|group| self.named(group)).collect()
+        members
     }
 
     fn reachable<'a>(&self, of: impl IntoIterator<Item = &'a K>, edges: &[Vec<usize>]) -> Vec<K>

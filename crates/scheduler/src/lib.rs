@@ -16,12 +16,16 @@
 //! assert!(matches!(decision.due[0].reason, Reason::Lag { .. }));
 //! ```
 
+mod batch;
+mod chain;
 mod due;
 mod graph;
 mod lag;
 mod schedule;
+mod start;
 
+pub use batch::{Batch, Limits};
 pub use due::{Decision, Due, Moment, Obstacle, Reason, Skipped};
 pub use graph::{Cycle, Graph};
 pub use lag::{EffectiveLag, Lag, Unscheduled};
-pub use schedule::{Schedule, Table};
+pub use schedule::{DEFAULT_QUEUE, Schedule, Table};

@@ -25,9 +25,17 @@ pub struct Table<K> {
     pub data_timestamp: Option<Timestamp>,
     /// How long a refresh is expected to take.
     pub expected_duration: Duration,
-    /// After a failure: not again before this.
+    /// After a failure: not again before this. It stays until a refresh succeeds.
     pub retry_at: Option<Timestamp>,
+    /// The workers that refresh it are those that serve this queue.
+    pub queue: String,
+    /// When it was created, for its first content: how long it has waited counts like the age of content. If it is not
+    /// known, the table is as urgent as one that has just used up its lag.
+    pub wanted_since: Option<Timestamp>,
 }
+
+/// The queue of a table that names none.
+pub const DEFAULT_QUEUE: &str = "default";
 
 impl<K> Table<K> {
     /// A table that reads no other one and never had any content.
@@ -40,6 +48,8 @@ impl<K> Table<K> {
             data_timestamp: None,
             expected_duration: Duration::ZERO,
             retry_at: None,
+            queue: DEFAULT_QUEUE.to_owned(),
+            wanted_since: None,
         }
     }
 }
@@ -71,6 +81,13 @@ impl<K: Clone + Eq + Hash> Schedule<K> {
     /// What the table is held to.
     pub fn effective_lag(&self, id: &K) -> Option<&EffectiveLag<K>> {
         self.graph.position(id).map(|position| &self.lags[position])
+    }
+
+    /// The tables that come along with the one at this position because it reads them. Those whose scheduler is disabled
+    /// are read as they are.
+    pub(crate) fn taken_along_at(&self, position: usize) -> impl Iterator<Item = usize> {
+        let upstream = self.graph.upstream_at(position).iter().copied();
+        upstream.filter(|upstream| self.tables[*upstream].lag != Lag::Disabled)
     }
 
     pub(crate) fn tables(&self) -> &[Table<K>] {
