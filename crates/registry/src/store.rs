@@ -212,7 +212,7 @@ impl Drop for Store {
             let _ = runtime.block_on(limited(closing));
         }
         if let Pool::Postgres { listener, .. } = &self.pool {
-            // It says goodbye in a task, for which it needs a runtime.
+            // It says goodbye in a task, which belongs to its own runtime and not to the one that this may be dropped in.
             let _inside = runtime.enter();
             drop(lock(listener).take());
         }

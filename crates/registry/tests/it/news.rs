@@ -17,6 +17,7 @@ over_both_stores! {
     who_waits_is_woken_by_a_change,
     who_waits_is_woken_by_a_released_claim,
     what_happened_before_waiting_is_not_missed,
+    a_release_before_the_first_wait_is_not_missed,
     who_waits_in_vain_is_told_at_the_limit,
     several_wait_and_work_at_once,
 }
@@ -159,7 +160,6 @@ fn what_happened_before_waiting_is_not_missed(fixture: &Fixture) {
     let begun = Instant::now();
     assert!(fixture.registry.wait_for_news(since, LIMIT).unwrap());
     let since = changes(fixture);
-    // Also a release, also when nobody listened yet.
     for _ in 0..2 {
         let claim = fixture.registry.claim("w", &[made.definition.id], LONG).unwrap().unwrap();
         fixture.registry.release(&claim).unwrap();
@@ -168,6 +168,20 @@ fn what_happened_before_waiting_is_not_missed(fixture: &Fixture) {
     assert!(begun.elapsed() < Duration::from_secs(5), "{:?}", begun.elapsed());
     // None of it is news again.
     assert!(!fixture.registry.wait_for_news(since, Duration::from_millis(300)).unwrap());
+}
+
+/// As when a claim is refused, and given back before the worker that was refused has begun to wait.
+fn a_release_before_the_first_wait_is_not_missed(fixture: &Fixture) {
+    let made = table("daily");
+    fixture.registry.create(&made).unwrap();
+    let elsewhere = Registry::open(&fixture.url).unwrap();
+    let claim = elsewhere.claim("w1", &[made.definition.id], LONG).unwrap().unwrap();
+    let since = changes(fixture);
+    assert_eq!(fixture.registry.claim("w2", &[made.definition.id], LONG).unwrap(), None);
+    elsewhere.release(&claim).unwrap();
+    let begun = Instant::now();
+    assert!(fixture.registry.wait_for_news(since, LIMIT).unwrap());
+    assert!(begun.elapsed() < Duration::from_secs(5), "{:?}", begun.elapsed());
 }
 
 fn who_waits_in_vain_is_told_at_the_limit(fixture: &Fixture) {
