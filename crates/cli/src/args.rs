@@ -411,6 +411,25 @@ pub struct WorkerSettingArgs {
     /// The name of this worker in history and logs [default: host name and process id]
     #[arg(long, value_name = "NAME", env = "DYNAMIC_TABLES_WORKER_NAME", hide_env_values = true)]
     pub worker_name: Option<String>,
+
+    /// How many refreshes run at the same time
+    #[arg(long, value_name = "NUMBER", env = "DYNAMIC_TABLES_CONCURRENCY", hide_env_values = true)]
+    #[arg(default_value = "2", allow_hyphen_values = true)]
+    pub concurrency: Option<String>,
+
+    /// The queues whose tables are refreshed, separated by commas [default: all]
+    #[arg(long, value_name = "NAMES", env = "DYNAMIC_TABLES_QUEUES", hide_env_values = true)]
+    pub queues: Option<String>,
+
+    /// Seconds without a sign of life after which other workers take over what this one refreshes
+    #[arg(long, value_name = "SECONDS", env = "DYNAMIC_TABLES_LEASE", hide_env_values = true)]
+    #[arg(default_value = "300", allow_hyphen_values = true)]
+    pub lease: Option<String>,
+
+    /// Seconds between two signs of life
+    #[arg(long, value_name = "SECONDS", env = "DYNAMIC_TABLES_HEARTBEAT_INTERVAL", hide_env_values = true)]
+    #[arg(default_value = "30", allow_hyphen_values = true)]
+    pub heartbeat_interval: Option<String>,
 }
 
 /// Arguments of `extensions`.

@@ -103,6 +103,12 @@ pub struct WorkerConfig {
     pub grace_period: Duration,
     /// The worker's name in history and logs, unless it shall make one up.
     pub name: Option<String>,
+    /// How many refreshes run at the same time.
+    pub concurrency: usize,
+    /// The queues whose tables are refreshed; none means all.
+    pub queues: Vec<String>,
+    /// How it holds what it has taken.
+    pub lease: worker::Lease,
 }
 
 /// Everything in force, checked.
@@ -164,6 +170,9 @@ impl Config {
             poll_interval: seconds(required(&settings, "poll-interval")?, 1)?,
             grace_period: seconds(required(&settings, "grace-period")?, 0)?,
             name: text(&settings, "worker-name"),
+            concurrency: concurrency(required(&settings, "concurrency")?)?,
+            queues: find(&settings, "queues").map(queues).transpose()?.unwrap_or_default(),
+            lease: lease(required(&settings, "lease")?, required(&settings, "heartbeat-interval")?)?,
         };
         Ok(Self {
             lake,
@@ -449,6 +458,36 @@ fn seconds(setting: &Setting, least: u64) -> Result<Duration> {
         return Err(setting.invalid(&format!("it must be at least {least} s"), HINT));
     }
     Ok(duration)
+}
+
+fn concurrency(setting: &Setting) -> Result<usize> {
+    let value = setting.value.as_deref().unwrap_or_default().trim();
+    let number = value.parse().ok().filter(|number| (1..=64).contains(number));
+    number.ok_or_else(|| setting.invalid("it must be a whole number from 1 to 64", "Give a number, such as 2."))
+}
+
+fn queues(setting: &Setting) -> Result<Vec<String>> {
+    let value = setting.value.as_deref().unwrap_or_default();
+    let names: Vec<String> =
+        value.split(',').map(|name| name.trim().to_owned()).filter(|name| !name.is_empty()).collect();
+    match names.iter().find(|name| !sql::properties::is_queue(name)) {
+        Some(name) => Err(setting.invalid(
+            &format!("{name:?} cannot be a queue"),
+            "Give names of letters, digits, _ and -, separated by commas, such as default,heavy.",
+        )),
+        None => Ok(names),
+    }
+}
+
+fn lease(length: &Setting, heartbeat: &Setting) -> Result<worker::Lease> {
+    let lease = worker::Lease { length: seconds(length, 1)?, heartbeat: seconds(heartbeat, 1)? };
+    if lease.heartbeat * 2 > lease.length {
+        return Err(heartbeat.invalid(
+            "it must be at most half of --lease",
+            "One sign of life that comes late must not cost the worker what it refreshes.",
+        ));
+    }
+    Ok(lease)
 }
 
 #[cfg(test)]

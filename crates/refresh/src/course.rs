@@ -11,6 +11,7 @@ use sql::names::ObjectName;
 use sql::properties::Scheduler;
 use uuid::Uuid;
 
+use crate::claimed::Held;
 use crate::report::{RefreshReport, RefreshRequest};
 use crate::tables::{DynamicTables, unknown};
 use crate::unpublished::Unpublished;
@@ -40,6 +41,8 @@ pub(crate) struct Manner<'a> {
     pub worker: Option<&'a str>,
     /// Tables to compute in full whatever would be cheaper.
     pub full: &'a HashSet<Uuid>,
+    /// What keeps others from refreshing the same tables.
+    pub held: &'a Held,
 }
 
 impl DynamicTables {
@@ -53,9 +56,12 @@ impl DynamicTables {
         let named = self.named(&request.names, &tables)?;
         let order = with_upstream(&tables, &named)?;
         let full = if request.full { named } else { HashSet::new() };
+        let held = self.hold_patiently(request.worker.as_deref(), &order)?;
+        // Whoever was waited for has brought them further.
+        let tables = self.registry.load_all()?;
         self.let_time_pass(&tables, &order)?;
         let mut course = self.course(tables, &order, &full)?;
-        let manner = Manner { trigger: request.trigger, worker: request.worker.as_deref(), full: &full };
+        let manner = Manner { trigger: request.trigger, worker: request.worker.as_deref(), full: &full, held: &held };
         let mut reports = Vec::new();
         self.run(&mut course, &order, &manner, &|| false, &mut |report| reports.push(report))?;
         Ok(reports)

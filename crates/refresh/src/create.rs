@@ -13,7 +13,9 @@ use std::time::Duration;
 use error::{Code, Error, Result, Span};
 use jiff::Timestamp;
 use lake::SnapshotId;
-use registry::{Alteration, Definition, DynamicTable, Progress, RefreshState, RefreshTrigger, SchedulingState};
+use registry::{
+    Alteration, Definition, DynamicTable, Progress, RefreshState, RefreshTrigger, Registry, SchedulingState,
+};
 use sql::names::TableName;
 use sql::properties::{Initialize, TargetLag};
 use sql::statement::{CreateDynamicTable, CreateMode};
@@ -158,7 +160,7 @@ impl DynamicTables {
             Ok(report) => Ok(created(name, CreateAction::Created, Some(report))),
             Err(error) => {
                 // The failure of the first refresh is what the user must hear of.
-                if let Err(cleanup) = self.registry.drop(&[id]) {
+                if let Err(cleanup) = Registry::drop(&self.registry, &[id]) {
                     tracing::warn!(table = %name, error = %cleanup, "could not take back the registration of a table");
                 }
                 Err(error.with_context("table", name.to_string()))
@@ -169,9 +171,11 @@ impl DynamicTables {
     /// Refreshes a table and what it reads; a failure is an error.
     fn first_refresh(&self, tables: Vec<DynamicTable>, id: Uuid, renewed: &HashSet<Uuid>) -> Result<RefreshReport> {
         let order = with_upstream(&tables, &HashSet::from([id]))?;
+        let held = self.hold_patiently(None, &order)?;
+        let tables = self.followed(tables)?;
         let mut course = self.course(tables, &order, renewed)?;
         // A replaced table is computed again though no source has changed.
-        let manner = Manner { trigger: RefreshTrigger::Creation, worker: None, full: renewed };
+        let manner = Manner { trigger: RefreshTrigger::Creation, worker: None, full: renewed, held: &held };
         let mut last = None;
         let mut failure = None;
         self.run(&mut course, &order, &manner, &|| false, &mut |report| {
@@ -188,6 +192,18 @@ impl DynamicTables {
             (None, Some(report)) => Ok(report),
             (None, None) => Err(Error::new(Code::Internal, "nothing was refreshed")),
         }
+    }
+
+    /// The tables as they are by now, after others that refreshed them were waited for: the definitions stay, as one is
+    /// just being made.
+    fn followed(&self, mut tables: Vec<DynamicTable>) -> Result<Vec<DynamicTable>> {
+        let now = self.registry.load_all()?;
+        for table in &mut tables {
+            if let Some(now) = now.iter().find(|now| now.definition.id == table.definition.id) {
+                table.progress.clone_from(&now.progress);
+            }
+        }
+        Ok(tables)
     }
 
     fn change_properties(&self, existing: &DynamicTable, table: DynamicTable) -> Result<Created> {

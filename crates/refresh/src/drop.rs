@@ -8,7 +8,7 @@ use std::collections::HashSet;
 use error::{Code, Error, Result};
 use jiff::Timestamp;
 use lake::{Publication, Watermark, WatermarkMove};
-use registry::{DynamicTable, SchedulingState, SuspendedBy};
+use registry::{DynamicTable, Registry, SchedulingState, SuspendedBy};
 use sql::names::{ObjectName, TableName};
 use uuid::Uuid;
 
@@ -66,7 +66,7 @@ impl DynamicTables {
             },
         )?;
         self.retried(|| self.drop_from_lake(&doomed))?;
-        self.registry.drop(&ids)?;
+        Registry::drop(&self.registry, &ids)?;
         Ok(doomed.iter().map(|table| table.definition.name.clone()).collect())
     }
 

@@ -213,7 +213,9 @@ impl DynamicTables {
         let begun = run.begun.remove(&id);
         let is_begun = begun.is_some();
         let mut refresh = begun.unwrap_or_else(|| {
-            Refresh::begin(id, table.definition.name.clone(), manner.trigger, manner.worker.map(str::to_owned))
+            let name = table.definition.name.clone();
+            let refresh = Refresh::begin(id, name, manner.trigger, manner.worker.map(str::to_owned));
+            Refresh { claim: Some(manner.held.id()), ..refresh }
         });
         let lag_before = lag(refresh.started_at, table.progress.data_timestamp);
         refresh.lag_before_seconds = lag_before.map(|lag| lag.as_secs_f64());

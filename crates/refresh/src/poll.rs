@@ -1,97 +1,279 @@
-//! One look of a worker: what is due now, and refreshing it.
+//! What a worker does: look at what is due, and carry it out.
 
 use std::collections::{HashMap, HashSet};
+use std::sync::Arc;
 use std::time::Duration;
 
-use error::Result;
+use error::{Code, Result};
 use jiff::Timestamp;
 use lake::Changes;
 use registry::{DynamicTable, RefreshState, RefreshTrigger, SchedulingState, SuspendedBy};
-use scheduler::{DEFAULT_QUEUE, Lag, Moment, Schedule, Table};
+use scheduler::{Lag, Limits, Moment, Schedule, Table};
 use sql::properties::{Scheduler, TargetLag};
 use uuid::Uuid;
 
-use crate::course::{Manner, graph, is_isolated};
+use crate::course::{Course, Manner, graph, is_isolated};
 use crate::report::RefreshReport;
 use crate::tables::DynamicTables;
+
+/// What is published together: few commits for many tables, but none that keeps a table waiting for long.
+const LIMITS: Limits = Limits { most_tables: 64, longest: Duration::from_secs(5) };
 
 /// After this many failures in a row that will not pass by themselves a table is suspended.
 const FAILURES_UNTIL_SUSPENDED: u32 = 5;
 
-/// What a look found and did.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Pass {
+/// How a worker looks.
+#[derive(Clone, Debug)]
+pub struct Poll {
+    /// The longest time between two looks.
+    pub interval: Duration,
+    /// The queues whose tables are wanted; none means all.
+    pub queues: Vec<String>,
+    /// The time; without one, that of the registry's clock, which is the same for all workers.
+    pub now: Option<Timestamp>,
+}
+
+/// What a look found.
+#[derive(Clone, Debug, Default)]
+pub struct Look {
     /// How many dynamic tables there are.
     pub tables: usize,
-    /// How many were refreshed, well or not.
-    pub refreshed: usize,
-    /// How many were due but had nothing new to read.
+    /// How many were due but had nothing new to read: their data version has moved on.
     pub advanced: usize,
-    /// How many were due and failed.
-    pub failed: usize,
+    /// What is to be done, the most urgent first. None of it is claimed by anybody.
+    pub work: Vec<Work>,
     /// How long until something can be due again, at most the poll interval.
     pub sleep: Duration,
+    /// The state of the registry, for [`registry::Registry::wait_for_news`].
+    pub changes: i64,
+}
+
+/// Tables that are refreshed and published together.
+#[derive(Clone, Debug)]
+pub struct Work {
+    /// Each behind all it reads, with the data version that it was seen at.
+    tables: Vec<(Uuid, Option<i64>)>,
+    /// The share of the lag that the most urgent of them has used up.
+    pub urgency: f64,
+    /// How long it is expected to take.
+    pub expected: Duration,
+}
+
+impl Work {
+    /// How many tables that are.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.tables.len()
+    }
+
+    /// Whether that is nothing at all.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.tables.is_empty()
+    }
+}
+
+/// What came of some work.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Done {
+    /// Whether somebody else was faster: then nothing was done.
+    pub taken: bool,
+    /// How many tables were refreshed, well or not.
+    pub refreshed: usize,
+    /// How many had nothing new to read.
+    pub advanced: usize,
+    /// How many failed.
+    pub failed: usize,
+}
+
+/// A moment at which nothing was due.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Quiet {
+    changes: i64,
+    snapshot: i64,
+    tables: usize,
+    until: Timestamp,
 }
 
 impl DynamicTables {
-    /// Refreshes what is due at `now`, in the order of dependencies. One query to the registry and one to the lake
-    /// when nothing is due or nothing has changed. `stop` is asked between tables; `observe` hears of every table that
-    /// was refreshed or failed.
+    /// What is due now. When nothing has happened since the last look, that is one query to the registry and one to the
+    /// lake however many tables there are. Tables that are due and have nothing new to read are moved on at once.
     ///
     /// # Errors
     /// What the registry or the lake say when they cannot be asked.
-    pub fn run_due(
-        &self,
-        now: Timestamp,
-        poll_interval: Duration,
-        worker: &str,
-        stop: &dyn Fn() -> bool,
-        observe: &mut dyn FnMut(&RefreshReport),
-    ) -> Result<Pass> {
-        let tables = self.registry.load_all()?;
-        let mut pass = Pass { tables: tables.len(), sleep: poll_interval, ..Pass::default() };
-        if tables.is_empty() {
-            return Ok(pass);
+    pub fn look(&self, poll: &Poll) -> Result<Look> {
+        let news = self.registry.news()?;
+        let now = poll.now.unwrap_or(news.now);
+        let current = self.session.current_snapshot()?;
+        let mut look = Look { sleep: poll.interval, changes: news.changes, ..Look::default() };
+        let is_quiet =
+            |quiet: &Quiet| quiet.changes == news.changes && quiet.snapshot == current.id && now < quiet.until;
+        if let Some(quiet) = self.quiet.get().filter(is_quiet) {
+            look.tables = quiet.tables;
+            look.sleep = until(now, quiet.until).min(poll.interval);
+            return Ok(look);
         }
+        self.quiet.set(None);
+        let mut tables = Vec::clone(&*self.registered_at(news.changes)?);
+        look.tables = tables.len();
+        if tables.is_empty() {
+            return Ok(look);
+        }
+        let moment = Moment::new(now, poll.interval);
         let (since, changes) = self.changes_for(&tables)?;
-        let moment = Moment::new(now, poll_interval);
-        let decision = self.schedule(&tables, &changes, now)?.due(&moment);
+        let mut schedule = self.schedule(&tables, &changes, now)?;
+        let mut decision = schedule.due(&moment);
+        let order: Vec<Uuid> = decision.due.iter().map(|due| due.id).collect();
+        if !order.is_empty() {
+            let mut course = self.course_with(tables, since, changes.clone());
+            look.advanced = self.advance_unchanged(&mut course, &order)?;
+            tables = course.tables;
+            if look.advanced > 0 {
+                schedule = self.schedule(&tables, &changes, now)?;
+                decision = schedule.due(&moment);
+            }
+        }
         for skipped in &decision.skipped {
             tracing::debug!(table = %name_of(&tables, skipped.id), obstacle = ?skipped.obstacle, "due, but waiting");
         }
         if decision.due.is_empty() {
-            pass.sleep = decision.sleep(&moment);
-            return Ok(pass);
+            look.sleep = decision.sleep(&moment);
+            if look.advanced == 0 && current.id == changes.current.id {
+                let until = now.checked_add(look.sleep).unwrap_or(now);
+                self.quiet.set(Some(Quiet {
+                    changes: news.changes,
+                    snapshot: current.id,
+                    tables: look.tables,
+                    until: decision.next.map_or(until, |next| next.max(until)),
+                }));
+            }
+            return Ok(look);
         }
-        let order: Vec<Uuid> = decision.due.iter().map(|due| due.id).collect();
-        let (since, changes) = match self.let_time_pass(&tables, &order)? {
-            true => self.changes_for(&tables)?,
-            false => (since, changes),
+        let claims = self.registry.claims()?;
+        let taken: HashSet<Uuid> =
+            claims.into_iter().filter(|claim| claim.is_live).map(|claim| claim.table).collect();
+        let batches = schedule.batches(&decision, &moment, &LIMITS, &|id| taken.contains(id));
+        let is_served = |queue: &String| poll.queues.is_empty() || poll.queues.contains(queue);
+        let version = |id: &Uuid| {
+            let table = tables.iter().find(|table| table.definition.id == *id);
+            (*id, table.and_then(|table| table.progress.data_version))
         };
-        let mut course = self.course_with(tables, since, changes);
-        let manner = Manner { trigger: RefreshTrigger::Scheduled, worker: Some(worker), full: &HashSet::new() };
+        look.work = batches
+            .into_iter()
+            .filter(|batch| is_served(&batch.queue))
+            .map(|batch| Work {
+                tables: batch.tables.iter().map(version).collect(),
+                urgency: batch.urgency,
+                expected: batch.expected,
+            })
+            .collect();
+        look.sleep = decision.sleep_beside_taken(&moment, poll.interval);
+        Ok(look)
+    }
+
+    /// Claims tables that are due, refreshes and releases them. `stop` is asked between groups; `observe` hears of every
+    /// table that was refreshed or failed.
+    ///
+    /// # Errors
+    /// What the registry or the lake say when they cannot be asked.
+    pub fn carry_out(
+        &self,
+        work: &Work,
+        worker: &str,
+        stop: &dyn Fn() -> bool,
+        observe: &mut dyn FnMut(&RefreshReport),
+    ) -> Result<Done> {
+        let order: Vec<Uuid> = work.tables.iter().map(|(id, _)| *id).collect();
+        let mut done = Done::default();
+        let Some(held) = self.hold(worker, &order)? else {
+            return Ok(Done { taken: true, ..done });
+        };
+        let tables = self.registered_at(self.registry.news()?.changes)?;
+        // Somebody else refreshed them between the look and the claim: they are not due any more, or are so anew.
+        let as_seen = |(id, version): &(Uuid, Option<i64>)| {
+            let table = tables.iter().find(|table| table.definition.id == *id);
+            table.is_some_and(|table| table.progress.data_version == *version && table.definition.state.is_running())
+        };
+        if !work.tables.iter().all(as_seen) {
+            return Ok(Done { taken: true, ..done });
+        }
+        let tables = connected(&tables, &order)?;
+        self.let_time_pass(&tables, &order)?;
+        let mut course = self.course(tables, &order, &HashSet::new())?;
+        let manner =
+            Manner { trigger: RefreshTrigger::Scheduled, worker: Some(worker), full: &HashSet::new(), held: &held };
         let mut failures = Vec::new();
         self.run(&mut course, &order, &manner, stop, &mut |report| {
-            let unchanged = report.action == Some(registry::RefreshAction::NoData) && report.steps.is_empty();
-            if unchanged {
-                pass.advanced += 1;
+            if report.action == Some(registry::RefreshAction::NoData) && report.steps.is_empty() {
+                done.advanced += 1;
             } else {
-                pass.refreshed += 1;
+                done.refreshed += 1;
                 observe(&report);
             }
-            if report.state != RefreshState::Succeeded {
-                pass.failed += 1;
+            if !matches!(report.state, RefreshState::Succeeded | RefreshState::Skipped) {
+                done.failed += 1;
                 failures.push(report);
             }
         })?;
         self.suspend_hopeless(&course.tables, &failures)?;
-        let schedule = self.schedule(&course.tables, &course.changes, now)?;
-        let after = schedule.due(&moment);
-        let until_next = after.next.map(|next| Duration::try_from(next.duration_since(now)).unwrap_or_default());
-        // A table that takes longer than its lag is always due, also when nothing has changed.
-        let still_due = after.due.iter().filter_map(|due| schedule.effective_lag(&due.id)?.duration()).min();
-        pass.sleep = [until_next, still_due].into_iter().flatten().fold(poll_interval, Duration::min);
-        Ok(pass)
+        Ok(done)
+    }
+
+    /// All tables as they are registered, read again only if the registry has changed.
+    fn registered_at(&self, changes: i64) -> Result<Arc<Vec<DynamicTable>>> {
+        if let Some((known, tables)) = &*self.registered.borrow()
+            && *known == changes
+        {
+            return Ok(Arc::clone(tables));
+        }
+        let tables = Arc::new(self.registry.load_all()?);
+        *self.registered.borrow_mut() = Some((changes, Arc::clone(&tables)));
+        Ok(tables)
+    }
+
+    /// Moves the data versions of those tables on for which the catalog tells that nothing they read has changed. How many.
+    fn advance_unchanged(&self, course: &mut Course, order: &[Uuid]) -> Result<usize> {
+        let before: HashMap<Uuid, Option<i64>> =
+            course.tables.iter().map(|table| (table.definition.id, table.progress.data_version)).collect();
+        let version = course.version;
+        let mut advanced = HashSet::new();
+        for id in order {
+            let Some(position) = course.tables.iter().position(|table| table.definition.id == *id) else { continue };
+            let table = &course.tables[position];
+            // A table that was as far as what it reads has seen all that this holds.
+            let follows_unchanged = |source: &registry::Source| match source.upstream {
+                None => true,
+                Some(upstream) => {
+                    advanced.contains(&upstream) && before.get(&upstream) == before.get(id)
+                        || course.tables.iter().any(|other| other.definition.id == upstream && is_isolated(other))
+                }
+            };
+            let known = table.sources.iter().all(follows_unchanged);
+            if !known || table.progress.data_version == Some(version.id) || !self.seems_unchanged(course, table)? {
+                continue;
+            }
+            course.advances.push(registry::Advance {
+                table: *id,
+                refresh_id: table.progress.refresh_id.clone(),
+                data_version: version.id,
+                data_timestamp: version.time,
+            });
+            advanced.insert(*id);
+            let progress = &mut course.tables[position].progress;
+            progress.data_version = Some(version.id);
+            progress.data_timestamp = Some(version.time);
+        }
+        self.record_advances(course)?;
+        Ok(advanced.len())
+    }
+
+    /// As [`DynamicTables::is_unchanged`], for tables whose upstream tables are known to be unchanged. What fails here fails
+    /// again, and is recorded, when the table is refreshed.
+    fn seems_unchanged(&self, course: &Course, table: &DynamicTable) -> Result<bool> {
+        match self.is_unchanged(course, table, false) {
+            Err(error) if !error.is_transient() && error.code() != Code::Connection => Ok(false),
+            result => result,
+        }
     }
 
     /// What happened in the lake since the oldest data version of a table that is refreshed by schedule.
@@ -129,7 +311,7 @@ impl DynamicTables {
                 data_timestamp: self.right_until(table, tables, changes, now),
                 expected_duration: progress.mean_refresh_seconds.map_or(Duration::ZERO, Duration::from_secs_f64),
                 retry_at: progress.retry_at,
-                queue: DEFAULT_QUEUE.to_owned(),
+                queue: properties.queue.clone(),
                 wanted_since: Some(table.definition.created_at),
             }
         });
@@ -232,4 +414,16 @@ fn reads_isolated(table: &DynamicTable, tables: &[DynamicTable], changed: Option
 fn name_of(tables: &[DynamicTable], id: Uuid) -> String {
     let table = tables.iter().find(|table| table.definition.id == id);
     table.map_or_else(|| id.to_string(), |table| table.definition.name.to_string())
+}
+
+fn until(now: Timestamp, then: Timestamp) -> Duration {
+    Duration::try_from(then.duration_since(now)).unwrap_or_default()
+}
+
+/// These tables and all that they read, directly or not.
+fn connected(tables: &[DynamicTable], order: &[Uuid]) -> Result<Vec<DynamicTable>> {
+    let graph = graph(tables)?;
+    let mut wanted: HashSet<Uuid> = order.iter().copied().collect();
+    wanted.extend(graph.all_upstream(order));
+    Ok(tables.iter().filter(|table| wanted.contains(&table.definition.id)).cloned().collect())
 }

@@ -12,6 +12,7 @@ use registry::{DynamicTable, RefreshState};
 use sql::names::{TableName, quote_identifier};
 use uuid::Uuid;
 
+use crate::claimed::Held;
 use crate::course::Course;
 use crate::group::{Pending, Run};
 use crate::state::state_table;
@@ -25,6 +26,8 @@ enum Refusal {
     Lake(NotPublished),
     /// Sources were compacted while their change was read.
     Compacted,
+    /// Somebody else may be refreshing the same tables.
+    ClaimLost,
 }
 
 impl From<Error> for Refusal {
@@ -67,7 +70,7 @@ impl DynamicTables {
                 let nothing = parts.iter().map(|_| None).collect();
                 return self.finish(course, run, pending, nothing, began);
             } else {
-                match self.publish(&pending, &publication) {
+                match self.publish(&pending, &publication, run.manner.held) {
                     Ok(snapshot) => {
                         let published: Vec<Option<Published>> = parts
                             .into_iter()
@@ -104,6 +107,13 @@ impl DynamicTables {
                 }
                 tracing::debug!(tables = disturbed.len(), "sources were compacted, computing the change again");
                 self.put_off_with_readers(course, run, &mut pending, &disturbed)?;
+            }
+            Refusal::ClaimLost => {
+                for table in std::mem::take(&mut pending) {
+                    let error =
+                        Error::new(Code::Conflict, "another worker has taken the table over").with_transient(true);
+                    self.end_pending(course, run, table, error, RefreshState::Skipped)?;
+                }
             }
             Refusal::Lake(NotPublished::Overtaken(ids)) => {
                 let overtaken: Vec<Uuid> = ids.iter().filter_map(|id| Uuid::parse_str(id).ok()).collect();
@@ -174,8 +184,16 @@ impl DynamicTables {
         Ok(())
     }
 
-    fn publish(&self, pending: &[Pending], publication: &Publication) -> std::result::Result<Snapshot, Refusal> {
+    fn publish(
+        &self,
+        pending: &[Pending],
+        publication: &Publication,
+        held: &Held,
+    ) -> std::result::Result<Snapshot, Refusal> {
         let attempt = || {
+            if held.is_lost() {
+                return Err(Refusal::ClaimLost);
+            }
             if !self.windows_hold(pending)? {
                 return Err(Refusal::Compacted);
             }

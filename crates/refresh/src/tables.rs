@@ -1,6 +1,6 @@
 //! The dynamic tables of one lake: the rooms this crate stands between, and looking tables up.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -12,7 +12,9 @@ use sql::names::{ObjectName, TableName};
 use sql::query::Parser;
 
 use crate::analysis::AnalysisCache;
+use crate::claimed::Lease;
 use crate::measured::MeasuredTables;
+use crate::poll::Quiet;
 use crate::temporaries::Temporaries;
 
 /// The dynamic tables of one lake: what they are (registry) and what they hold (lake).
@@ -24,7 +26,13 @@ pub struct DynamicTables {
     pub(crate) session: Session,
     /// The connection of the user's statements.
     users: Session,
-    pub(crate) registry: Registry,
+    pub(crate) registry: Arc<Registry>,
+    /// How claims are held.
+    pub(crate) lease: Cell<Lease>,
+    /// The registered tables as they were last read, and the state of the registry then.
+    pub(crate) registered: RefCell<Option<(i64, Arc<Vec<DynamicTable>>)>>,
+    /// What was last looked at, and until when nothing is due if nothing happens.
+    pub(crate) quiet: Cell<Option<Quiet>>,
     pub(crate) parser: Parser,
     pub(crate) analyses: RefCell<AnalysisCache>,
     /// The temporary tables and views of the refresh that is running.
@@ -63,6 +71,25 @@ impl DynamicTables {
     /// # Errors
     /// What the lake says when it gives no session, `INTERNAL` when the parser cannot be opened.
     pub fn open(lake: Lake, registry: Registry) -> Result<Self> {
+        Self::over(lake, Arc::new(registry))
+    }
+
+    /// The same dynamic tables once more, for another thread: one lake with one limit of memory, connections of its own.
+    ///
+    /// # Errors
+    /// What [`DynamicTables::open`] says.
+    pub fn twin(&self) -> Result<Self> {
+        let twin = Self::over(self.lake.clone(), Arc::clone(&self.registry))?;
+        twin.lease.set(self.lease.get());
+        Ok(twin)
+    }
+
+    /// How claims on tables that are refreshed are held from now on.
+    pub fn set_lease(&self, lease: Lease) {
+        self.lease.set(lease);
+    }
+
+    fn over(lake: Lake, registry: Arc<Registry>) -> Result<Self> {
         let users = lake.session()?;
         let session = lake.work_session()?;
         Ok(Self {
@@ -70,6 +97,9 @@ impl DynamicTables {
             session,
             users,
             registry,
+            lease: Cell::default(),
+            registered: RefCell::default(),
+            quiet: Cell::default(),
             parser: Parser::new()?,
             analyses: RefCell::default(),
             temporaries: RefCell::default(),
@@ -90,7 +120,7 @@ impl DynamicTables {
 
     /// The registry.
     #[must_use]
-    pub const fn registry(&self) -> &Registry {
+    pub fn registry(&self) -> &Arc<Registry> {
         &self.registry
     }
 

@@ -67,11 +67,16 @@ pub struct Properties {
     pub parallel_threshold: u64,
     /// Into how many parts at most.
     pub max_parallelism: u32,
+    /// The workers that refresh it are those that serve this queue.
+    pub queue: String,
     /// What people want to say about the table.
     pub comment: Option<String>,
     /// Whether the worker refreshes it on its own.
     pub scheduler: Scheduler,
 }
+
+/// The queue of a table that names none.
+pub const DEFAULT_QUEUE: &str = "default";
 
 impl Default for Properties {
     fn default() -> Self {
@@ -83,6 +88,7 @@ impl Default for Properties {
             cardinality_threshold: 0.3,
             parallel_threshold: 10_000_000,
             max_parallelism: 16,
+            queue: DEFAULT_QUEUE.to_owned(),
             comment: None,
             scheduler: Scheduler::default(),
         }
@@ -100,6 +106,7 @@ impl Properties {
             Property::CardinalityThreshold(threshold) => self.cardinality_threshold = threshold,
             Property::ParallelThreshold(threshold) => self.parallel_threshold = threshold,
             Property::MaxParallelism(parallelism) => self.max_parallelism = parallelism,
+            Property::Queue(queue) => self.queue = queue,
             Property::Comment(comment) => self.comment = Some(comment),
             Property::Scheduler(scheduler) => self.scheduler = scheduler,
         }
@@ -116,6 +123,7 @@ impl Properties {
             PropertyName::CardinalityThreshold => self.cardinality_threshold = default.cardinality_threshold,
             PropertyName::ParallelThreshold => self.parallel_threshold = default.parallel_threshold,
             PropertyName::MaxParallelism => self.max_parallelism = default.max_parallelism,
+            PropertyName::Queue => self.queue = default.queue,
             PropertyName::Comment => self.comment = default.comment,
             PropertyName::Scheduler => self.scheduler = default.scheduler,
         }
@@ -132,6 +140,7 @@ impl Properties {
             PropertyName::CardinalityThreshold => Property::CardinalityThreshold(self.cardinality_threshold),
             PropertyName::ParallelThreshold => Property::ParallelThreshold(self.parallel_threshold),
             PropertyName::MaxParallelism => Property::MaxParallelism(self.max_parallelism),
+            PropertyName::Queue => Property::Queue(self.queue.clone()),
             PropertyName::Comment => Property::Comment(self.comment.clone()?),
             PropertyName::Scheduler => Property::Scheduler(self.scheduler),
         })
@@ -176,13 +185,15 @@ pub enum PropertyName {
     MaxParallelism,
     /// `SCHEDULER`
     Scheduler,
+    /// `QUEUE`
+    Queue,
     /// `COMMENT`
     Comment,
 }
 
 impl PropertyName {
     /// All of them, in the order they are usually written.
-    pub const ALL: [Self; 9] = [
+    pub const ALL: [Self; 10] = [
         Self::TargetLag,
         Self::RefreshMode,
         Self::Initialize,
@@ -191,6 +202,7 @@ impl PropertyName {
         Self::ParallelThreshold,
         Self::MaxParallelism,
         Self::Scheduler,
+        Self::Queue,
         Self::Comment,
     ];
 
@@ -206,6 +218,7 @@ impl PropertyName {
             Self::ParallelThreshold => "PARALLEL_THRESHOLD",
             Self::MaxParallelism => "MAX_PARALLELISM",
             Self::Scheduler => "SCHEDULER",
+            Self::Queue => "QUEUE",
             Self::Comment => "COMMENT",
         }
     }
@@ -221,6 +234,7 @@ impl PropertyName {
             Self::ParallelThreshold => "a whole number",
             Self::MaxParallelism => "a whole number from 1",
             Self::Scheduler => "ENABLE or DISABLE",
+            Self::Queue => "a name of letters, digits, _ and -",
             Self::Comment => "a text in single quotes",
         }
     }
@@ -242,7 +256,7 @@ impl FromStr for PropertyName {
         let known = Self::ALL.into_iter().find(|name| name.as_str().eq_ignore_ascii_case(text));
         known.ok_or_else(|| {
             let hint = if text.eq_ignore_ascii_case("WAREHOUSE") {
-                "There are no warehouses here: the worker refreshes the table. Leave the property out.".to_owned()
+                "There are no warehouses here. QUEUE = 'name' says which workers refresh the table.".to_owned()
             } else if let Some(nearest) = suggest::nearest(text, Self::ALL.into_iter().map(Self::as_str)) {
                 format!("Did you mean {nearest}?")
             } else {
@@ -251,6 +265,12 @@ impl FromStr for PropertyName {
             Error::new(Code::Query, format!("unknown property {text:?}")).with_hint(hint)
         })
     }
+}
+
+/// Whether a text can be the name of a queue: lists of queues are separated by commas.
+#[must_use]
+pub fn is_queue(name: &str) -> bool {
+    !name.is_empty() && name.chars().all(|letter| letter.is_alphanumeric() || "_-".contains(letter))
 }
 
 /// One property with its value.
@@ -270,6 +290,8 @@ pub enum Property {
     ParallelThreshold(u64),
     /// `MAX_PARALLELISM = 16`
     MaxParallelism(u32),
+    /// `QUEUE = 'default'`
+    Queue(String),
     /// `COMMENT = '...'`
     Comment(String),
     /// `SCHEDULER = ENABLE`
@@ -283,6 +305,7 @@ impl Property {
         let property = match name {
             PropertyName::TargetLag => return value.parse().map(Self::TargetLag),
             PropertyName::Comment => return Ok(Self::Comment(value.to_owned())),
+            PropertyName::Queue => is_queue(value.trim()).then(|| Self::Queue(value.trim().to_owned())),
             PropertyName::RefreshMode => match word.as_str() {
                 "AUTO" | "AFFECTED_KEYS" => Some(Self::RefreshMode(RefreshMode::Auto)),
                 "INCREMENTAL" => Some(Self::RefreshMode(RefreshMode::Incremental)),
@@ -350,6 +373,7 @@ impl Property {
             Self::CardinalityThreshold(_) => PropertyName::CardinalityThreshold,
             Self::ParallelThreshold(_) => PropertyName::ParallelThreshold,
             Self::MaxParallelism(_) => PropertyName::MaxParallelism,
+            Self::Queue(_) => PropertyName::Queue,
             Self::Comment(_) => PropertyName::Comment,
             Self::Scheduler(_) => PropertyName::Scheduler,
         }
@@ -367,7 +391,7 @@ impl Property {
             Self::CardinalityThreshold(share) => share.to_string(),
             Self::ParallelThreshold(groups) => groups.to_string(),
             Self::MaxParallelism(parts) => parts.to_string(),
-            Self::Comment(comment) => quote_literal(comment),
+            Self::Comment(text) | Self::Queue(text) => quote_literal(text),
             Self::Scheduler(scheduler) => scheduler.to_string(),
         }
     }

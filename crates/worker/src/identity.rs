@@ -1,12 +1,12 @@
 //! Who a worker is, and which of the refreshes that count as running nobody can be running any more.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashMap};
 use std::fmt;
 use std::time::Duration;
 
 use error::Result;
 use jiff::Timestamp;
-use registry::{Abandoned, HistoryFilter, RefreshState, Registry};
+use registry::{Abandoned, Claim, HistoryFilter, RefreshState, Registry, WorkerRecord, WorkerState};
 use rustix::io::Errno;
 use rustix::process::{Pid, getpid, test_kill_process};
 use uuid::Uuid;
@@ -45,26 +45,59 @@ impl Identity {
         if other == self.id {
             return true;
         }
-        let mut parts = other.rsplitn(3, ':');
-        let (_, process, host) = (parts.next(), parts.next(), parts.next());
-        let process = process.and_then(|process| process.parse::<i32>().ok()).and_then(Pid::from_raw);
-        match (host, process) {
-            (Some(host), Some(process)) if host == self.host => {
-                process.as_raw_nonzero().get() == self.process || test_kill_process(process) == Err(Errno::SRCH)
-            }
-            _ => false,
+        process_of(other).is_some_and(|(host, process)| {
+            host == self.host && (process.as_raw_nonzero().get() == self.process || is_dead(process))
+        })
+    }
+
+    /// What a worker of this name says of itself.
+    pub(crate) fn record(&self, queues: Vec<String>, concurrency: usize, state: WorkerState) -> WorkerRecord {
+        WorkerRecord {
+            id: self.id.clone(),
+            host: self.host.clone(),
+            process: u32::try_from(self.process).unwrap_or_default(),
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            queues,
+            concurrency: u32::try_from(concurrency).unwrap_or(u32::MAX),
+            state,
         }
     }
 
-    /// Ends the refreshes in the history that died with their process. Their number. Called while this worker itself
-    /// refreshes nothing.
+    /// Gives back what processes had claimed that are certainly gone, and ends the refreshes in the history that died
+    /// with their process. How many refreshes those were.
     pub(crate) fn bury_the_dead(&self, registry: &Registry) -> Result<u64> {
+        let mut claims: HashMap<Uuid, Claim> = HashMap::new();
+        for taken in registry.claims()?.into_iter().filter(|taken| taken.is_live && self.is_gone(&taken.worker)) {
+            let empty = || Claim { id: taken.claim, worker: taken.worker.clone(), tables: Vec::new() };
+            claims.entry(taken.claim).or_insert_with(empty).tables.push(taken.table);
+        }
+        for claim in claims.values() {
+            tracing::info!(
+                worker = claim.worker,
+                tables = claim.tables.len(),
+                "gave back what a dead process had claimed"
+            );
+            registry.release(claim)?;
+        }
+        Ok(registry.reap_orphans()? + self.bury_unclaimed(registry)?)
+    }
+
+    /// Whether the process of a worker of this host does not exist any more. Of ours and of others nobody can tell by a name.
+    fn is_gone(&self, other: &str) -> bool {
+        other != self.id && process_of(other).is_some_and(|(host, process)| host == self.host && is_dead(process))
+    }
+
+    fn bury_unclaimed(&self, registry: &Registry) -> Result<u64> {
         let executing = HistoryFilter { state: Some(RefreshState::Executing), ..HistoryFilter::default() };
         let executing = registry.history(&executing, MOST_EXECUTING)?;
         if executing.is_empty() {
             return Ok(0);
         }
-        let workers: BTreeSet<String> = executing.into_iter().filter_map(|refresh| refresh.worker).collect();
+        let workers: BTreeSet<String> = executing
+            .into_iter()
+            .filter(|refresh| refresh.claim.is_none())
+            .filter_map(|refresh| refresh.worker)
+            .collect();
         let now = Timestamp::now();
         let mut ended = 0;
         for worker in workers.into_iter().filter(|worker| self.outlives(worker)) {
@@ -74,6 +107,17 @@ impl Identity {
         ended += registry.reap_executing(&Abandoned { worker: None, started_before: long_ago })?;
         Ok(ended)
     }
+}
+
+/// Host and process of a worker whose name was made up: `host:process id:something`.
+fn process_of(worker: &str) -> Option<(&str, Pid)> {
+    let mut parts = worker.rsplitn(3, ':');
+    let (_, process, host) = (parts.next()?, parts.next()?, parts.next()?);
+    Some((host, Pid::from_raw(process.parse().ok()?)?))
+}
+
+fn is_dead(process: Pid) -> bool {
+    test_kill_process(process) == Err(Errno::SRCH)
 }
 
 impl fmt::Display for Identity {

@@ -4,6 +4,8 @@
 //! was away), and runs until its [`Shutdown`] is requested. It knows time, signals and processes; what a refresh is,
 //! which tables are due, and every line of SQL belong to [`refresh`].
 
+mod crew;
+mod ear;
 mod identity;
 mod outage;
 mod report;
@@ -12,6 +14,7 @@ mod work;
 
 use std::time::Duration;
 
+pub use refresh::Lease;
 pub use shutdown::Shutdown;
 pub use work::{Opening, Summary, Worker};
 
@@ -27,6 +30,12 @@ pub struct Options {
     pub name: Option<String>,
     /// Refresh once what is due, then end.
     pub once: bool,
+    /// How many refreshes run at the same time.
+    pub concurrency: usize,
+    /// The queues whose tables it refreshes; none means all.
+    pub queues: Vec<String>,
+    /// How it holds what it has taken.
+    pub lease: Lease,
 }
 
 impl Default for Options {
@@ -36,6 +45,9 @@ impl Default for Options {
             grace_period: Duration::from_secs(30),
             name: None,
             once: false,
+            concurrency: 2,
+            queues: Vec::new(),
+            lease: Lease::default(),
         }
     }
 }

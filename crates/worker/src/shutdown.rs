@@ -81,9 +81,10 @@ impl Shutdown {
         *self.stage() >= Stage::Requested
     }
 
-    /// Waits for the request, grants the grace period, then stops what still runs.
-    pub(crate) fn limit(&self, grace_period: Duration, running: &Running) {
+    /// Waits for the request, tells of it, grants the grace period, then stops what still runs.
+    pub(crate) fn limit(&self, grace_period: Duration, running: &Running, requested: impl FnOnce()) {
         self.wait(Stage::Requested, None);
+        requested();
         if self.wait(Stage::Ended, Some(grace_period)) {
             return;
         }
@@ -150,21 +151,19 @@ impl Drop for End<'_> {
     }
 }
 
-/// What stops the refresh that is running, if there is a lake to refresh in.
+/// What stops the refreshes that are running.
 #[derive(Default)]
 pub(crate) struct Running {
-    interrupter: Mutex<Option<Interrupter>>,
+    interrupters: Mutex<Vec<Interrupter>>,
 }
 
 impl Running {
-    pub(crate) fn set(&self, interrupter: Option<Interrupter>) {
-        *self.interrupter.lock().unwrap_or_else(PoisonError::into_inner) = interrupter;
+    pub(crate) fn set(&self, interrupters: Vec<Interrupter>) {
+        *self.interrupters.lock().unwrap_or_else(PoisonError::into_inner) = interrupters;
     }
 
     fn interrupt(&self) {
-        if let Some(interrupter) = &*self.interrupter.lock().unwrap_or_else(PoisonError::into_inner) {
-            interrupter.interrupt();
-        }
+        self.interrupters.lock().unwrap_or_else(PoisonError::into_inner).iter().for_each(Interrupter::interrupt);
     }
 }
 

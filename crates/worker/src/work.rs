@@ -1,24 +1,29 @@
 //! The loop of a worker.
 
+use std::collections::VecDeque;
+use std::sync::mpsc::{Receiver, Sender, channel};
 use std::time::{Duration, Instant};
 
 use error::{Code, Error, Result};
 use jiff::Timestamp;
-use refresh::{DynamicTables, Pass};
+use refresh::{DynamicTables, Look, Poll, Work};
+use registry::WorkerState;
 
+use crate::crew::{Crew, Event};
+use crate::ear::{Ear, Voice};
 use crate::identity::Identity;
 use crate::outage::Outage;
 use crate::shutdown::Running;
-use crate::{Options, Shutdown, report};
+use crate::{Options, Shutdown};
 
-/// The pause after a look at which something was refreshed: a reason to look again at once, but not to spin.
+/// The shortest pause between two looks: what happens is a reason to look again at once, but not to spin.
 const BREATH: Duration = Duration::from_millis(20);
 
-/// The shortest pause after a look at which nothing was refreshed, however short the lags are.
+/// The shortest pause while nothing happens, however short the lags are.
 const SHORTEST_SLEEP: Duration = Duration::from_millis(250);
 
-/// How often refreshes that died with their process are looked for.
-const BURIAL_INTERVAL: Duration = Duration::from_secs(3_600);
+/// How often what is out of reach is forgotten.
+const TIDYING_INTERVAL: Duration = Duration::from_secs(3_600);
 
 /// How long refreshes stay in the history.
 const HISTORY_KEPT: Duration = Duration::from_secs(30 * 24 * 3_600);
@@ -63,94 +68,141 @@ impl<Open: Fn(Opening) -> Result<DynamicTables>> Worker<Open> {
     /// [`Options::once`], also what the only look fails with.
     pub fn run(&self, shutdown: &Shutdown) -> Result<Summary> {
         let (grace_period, running) = (self.options.grace_period, &self.running);
+        let (events, received) = channel();
         std::thread::scope(|scope| {
-            scope.spawn(move || shutdown.limit(grace_period, running));
+            let wake = events.clone();
+            scope.spawn(move || {
+                shutdown.limit(grace_period, running, || drop(wake.send(Event::Shutdown)));
+            });
             // Also at a panic, or the scope would wait for that thread for ever.
             let _end = shutdown.ends_here();
-            self.work(shutdown)
+            self.work(shutdown, &events, &received)
         })
     }
 
-    fn work(&self, shutdown: &Shutdown) -> Result<Summary> {
-        let mut tables = Some(self.start()?);
+    fn work(&self, shutdown: &Shutdown, events: &Sender<Event>, received: &Receiver<Event>) -> Result<Summary> {
         let mut summary = Summary::default();
         let mut outage: Option<Outage> = None;
-        let mut buried_at = Instant::now();
+        let mut opening = Opening::First;
         while !shutdown.is_requested() {
-            let pass = match &tables {
-                Some(tables) => self.look(tables, &mut summary, shutdown),
-                None => self
-                    .open(Opening::Again)
-                    .and_then(|opened| self.look(tables.insert(opened), &mut summary, shutdown)),
-            };
-            let pause = match pass {
-                Ok(pass) if self.options.once => {
-                    log_pass(&pass);
-                    break;
-                }
-                Err(error) if self.options.once => return Err(error),
-                Ok(pass) => {
-                    if let Some(outage) = outage.take() {
-                        outage.end();
-                    }
-                    log_pass(&pass);
-                    if let Some(tables) = tables.as_ref().filter(|_| buried_at.elapsed() > BURIAL_INTERVAL) {
-                        self.tidy_up(tables);
-                        buried_at = Instant::now();
-                    }
-                    if pass.refreshed > 0 {
-                        BREATH
-                    } else {
-                        pass.sleep.max(SHORTEST_SLEEP.min(self.options.poll_interval))
-                    }
-                }
+            let shift = self.shift(opening, shutdown, events, received, &mut summary, &mut outage);
+            self.running.set(Vec::new());
+            match shift {
+                Ok(()) => break,
+                Err(error) if self.options.once || opening == Opening::First => return Err(error),
                 Err(error) => {
-                    // Whatever it was, connections and caches may be spoilt by it. Closed before they are opened
-                    // again: some catalogs take one opener at a time.
-                    tables = None;
-                    self.running.set(None);
                     match &mut outage {
                         Some(outage) => outage.goes_on(&error),
                         None => outage = Some(Outage::begin(&error)),
                     }
-                    outage.as_mut().map_or(BREATH, Outage::pause)
+                    let pause = outage.as_mut().map_or(BREATH, Outage::pause);
+                    shutdown.sleep(pause);
                 }
-            };
-            shutdown.sleep(pause);
+            }
+            opening = Opening::Again;
         }
         tracing::info!(worker = %self.identity, refreshed = summary.refreshed, failed = summary.failed, "worker stopped");
         Ok(summary)
     }
 
-    fn start(&self) -> Result<DynamicTables> {
-        let tables = self.open(Opening::First)?;
+    /// Works until the shutdown is requested or something fails that is no table's own failure. Then connections and caches
+    /// may be spoilt, and all of them are closed: some catalogs take one opener at a time.
+    fn shift(
+        &self,
+        opening: Opening,
+        shutdown: &Shutdown,
+        events: &Sender<Event>,
+        received: &Receiver<Event>,
+        summary: &mut Summary,
+        outage: &mut Option<Outage>,
+    ) -> Result<()> {
+        let tables = (self.open)(opening)?;
+        tables.set_lease(self.options.lease);
+        if opening == Opening::First {
+            self.greet(&tables);
+        }
+        self.tidy_up(&tables);
+        // What was left of an earlier shift.
+        while received.try_recv().is_ok() {}
+        let record = |state| self.identity.record(self.options.queues.clone(), self.options.concurrency, state);
+        let voice = Voice {
+            record: record(WorkerState::Running),
+            identity: self.identity.clone(),
+            lease: self.options.lease,
+        };
+        let ear = Ear::listen(tables.registry(), voice, events.clone())?;
+        let mut crew = Crew::hire(&tables, self.options.concurrency, self.identity.as_str(), shutdown, events)?;
+        self.running.set(crew.interrupters());
+        let worked = self.look_and_hand_out(&tables, &mut crew, shutdown, received, summary, outage);
+        drop(ear);
+        if worked.is_ok() && !crew.is_idle() {
+            let draining = record(WorkerState::Draining);
+            if let Err(error) = tables.registry().report_worker(&draining, self.options.lease.length) {
+                tracing::debug!(%error, "could not say that the worker is about to end");
+            }
+        }
+        let drained = drain(&mut crew, received, summary);
+        if let Err(error) = tables.registry().forget_worker(self.identity.as_str()) {
+            tracing::debug!(%error, "could not say that the worker has ended");
+        }
+        worked.and(drained)
+    }
+
+    fn look_and_hand_out(
+        &self,
+        tables: &DynamicTables,
+        crew: &mut Crew,
+        shutdown: &Shutdown,
+        received: &Receiver<Event>,
+        summary: &mut Summary,
+        outage: &mut Option<Outage>,
+    ) -> Result<()> {
+        let poll = Poll { interval: self.options.poll_interval, queues: self.options.queues.clone(), now: None };
+        let mut tidied_at = Instant::now();
+        let mut work: VecDeque<Work> = VecDeque::new();
+        let mut looked = false;
+        while !shutdown.is_requested() {
+            if crew.has_idle() && !(self.options.once && looked) {
+                let began = Instant::now();
+                let look = tables.look(&poll)?;
+                if let Some(outage) = outage.take() {
+                    outage.end();
+                }
+                log_look(&look);
+                looked = true;
+                work = look.work.into();
+                hand_out(crew, &mut work);
+                if tidied_at.elapsed() > TIDYING_INTERVAL {
+                    self.tidy_up(tables);
+                    tidied_at = Instant::now();
+                }
+                let sleep = look.sleep.max(SHORTEST_SLEEP.min(self.options.poll_interval));
+                if !self.options.once {
+                    wait(crew, received, sleep, summary)?;
+                    // Not more time than half for looking: everything that changes wakes the worker.
+                    shutdown.sleep(BREATH.max(began.elapsed() / 4).min(SHORTEST_SLEEP));
+                }
+            } else {
+                hand_out(crew, &mut work);
+                if self.options.once && work.is_empty() && crew.is_idle() {
+                    break;
+                }
+                wait(crew, received, self.options.poll_interval, summary)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn greet(&self, tables: &DynamicTables) {
         tracing::info!(
             worker = %self.identity,
             version = env!("CARGO_PKG_VERSION"),
             registry = tables.registry().address(),
             poll_interval_s = self.options.poll_interval.as_secs_f64(),
             grace_period_s = self.options.grace_period.as_secs_f64(),
+            concurrency = self.options.concurrency,
             "worker started"
         );
-        self.tidy_up(&tables);
-        Ok(tables)
-    }
-
-    fn open(&self, opening: Opening) -> Result<DynamicTables> {
-        let tables = (self.open)(opening)?;
-        self.running.set(Some(tables.interrupter()));
-        Ok(tables)
-    }
-
-    /// One look at what is due, and refreshing it.
-    fn look(&self, tables: &DynamicTables, summary: &mut Summary, shutdown: &Shutdown) -> Result<Pass> {
-        let stop = || shutdown.is_requested();
-        let mut observe = |refreshed: &refresh::RefreshReport| {
-            summary.refreshed += 1;
-            summary.failed += u64::from(refreshed.error.is_some());
-            report::log(refreshed);
-        };
-        tables.run_due(Timestamp::now(), self.options.poll_interval, self.identity.as_str(), &stop, &mut observe)
     }
 
     /// That the history is not tidied up stops no refresh.
@@ -164,7 +216,8 @@ impl<Open: Fn(Opening) -> Result<DynamicTables>> Worker<Open> {
         let pruned = tables
             .registry()
             .prune_history(too_old)
-            .and_then(|refreshes| Ok((refreshes, tables.prune_publications()?)));
+            .and_then(|refreshes| Ok((refreshes, tables.prune_publications()?)))
+            .and_then(|pruned| tables.registry().prune_workers().map(|_| pruned));
         match pruned {
             Ok((refreshes, publications)) => tracing::debug!(refreshes, publications, "forgot what is out of reach"),
             Err(error) => tracing::warn!(code = error.code().as_str(), %error, "could not prune the history"),
@@ -172,13 +225,60 @@ impl<Open: Fn(Opening) -> Result<DynamicTables>> Worker<Open> {
     }
 }
 
-fn log_pass(pass: &Pass) {
+fn hand_out(crew: &mut Crew, work: &mut VecDeque<Work>) {
+    while crew.has_idle()
+        && let Some(next) = work.pop_front()
+    {
+        if let Some(unsent) = crew.hand_out(next) {
+            work.push_front(unsent);
+            break;
+        }
+    }
+}
+
+/// Waits until something happens, at most so long.
+fn wait(crew: &mut Crew, received: &Receiver<Event>, limit: Duration, summary: &mut Summary) -> Result<()> {
+    let Ok(event) = received.recv_timeout(limit) else { return Ok(()) };
+    take_note(crew, event, summary)?;
+    // What came together is looked at together.
+    while let Ok(event) = received.try_recv() {
+        take_note(crew, event, summary)?;
+    }
+    Ok(())
+}
+
+fn take_note(crew: &mut Crew, event: Event, summary: &mut Summary) -> Result<()> {
+    let Event::Finished { runner, result } = event else { return Ok(()) };
+    crew.is_back(runner);
+    let done = result?;
+    summary.refreshed += done.refreshed as u64;
+    summary.failed += done.failed as u64;
     tracing::debug!(
-        tables = pass.tables,
-        refreshed = pass.refreshed,
-        unchanged = pass.advanced,
-        failed = pass.failed,
-        sleep_ms = u64::try_from(pass.sleep.as_millis()).unwrap_or(u64::MAX),
+        refreshed = done.refreshed,
+        unchanged = done.advanced,
+        failed = done.failed,
+        taken = done.taken,
+        "carried out"
+    );
+    Ok(())
+}
+
+/// Waits for what still runs.
+fn drain(crew: &mut Crew, received: &Receiver<Event>, summary: &mut Summary) -> Result<()> {
+    let mut first = Ok(());
+    while !crew.is_idle() {
+        let Ok(event) = received.recv() else { break };
+        first = first.and(take_note(crew, event, summary));
+    }
+    first
+}
+
+fn log_look(look: &Look) {
+    tracing::debug!(
+        tables = look.tables,
+        due = look.work.iter().map(Work::len).sum::<usize>(),
+        unchanged = look.advanced,
+        sleep_ms = u64::try_from(look.sleep.as_millis()).unwrap_or(u64::MAX),
         "looked at what is due"
     );
 }

@@ -16,6 +16,9 @@ pub fn run(context: &mut Context<'_>, args: &WorkerArgs) -> Result<()> {
         grace_period: config.worker.grace_period,
         name: config.worker.name.clone(),
         once: args.once,
+        concurrency: config.worker.concurrency,
+        queues: config.worker.queues.clone(),
+        lease: config.worker.lease,
     };
     let shutdown = Shutdown::new();
     shutdown.on_signals()?;

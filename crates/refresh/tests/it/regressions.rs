@@ -1,5 +1,7 @@
 //! Wrong tables that were once made: each test is the shortest way there.
 
+use std::time::Duration;
+
 use refresh::RefreshReport;
 use registry::RefreshAction;
 use testkit::lake::ThrowAway;
@@ -229,6 +231,9 @@ fn readers_follow_a_renamed_table_that_qualifies_its_columns() {
     assert_eq!(lake.rows("FROM lake.reader").unwrap(), lake.rows("FROM lake.src").unwrap());
 }
 
+const LEASE: refresh::Lease =
+    refresh::Lease { length: Duration::from_millis(50), heartbeat: Duration::from_secs(60) };
+
 #[test]
 fn an_upstream_table_that_another_process_took_past_the_version() {
     let lake = lake(
@@ -246,13 +251,18 @@ fn an_upstream_table_that_another_process_took_past_the_version() {
             lake.run("INSERT INTO lake.src VALUES (3)").unwrap();
             let names = vec![sql::names::ObjectName::parse("u").unwrap()];
             let trigger = registry::RefreshTrigger::Manual;
+            std::thread::sleep(LEASE.length);
             another.refresh(&refresh::RefreshRequest { names, full: false, trigger, worker: None }).unwrap();
         }
         false
     };
-    let later = jiff::Timestamp::now() + std::time::Duration::from_secs(3_000);
-    let pause = std::time::Duration::from_secs(1);
-    lake.tables.run_due(later, pause, "worker", &meanwhile, &mut |_| {}).unwrap();
+    // A worker that was stopped for longer than its lease still believes in its claim.
+    lake.tables.set_lease(LEASE);
+    let now = Some(jiff::Timestamp::now() + Duration::from_secs(3_000));
+    let look =
+        lake.tables.look(&refresh::Poll { interval: Duration::from_secs(1), queues: Vec::new(), now }).unwrap();
+    assert_eq!(look.work.len(), 1);
+    lake.tables.carry_out(&look.work[0], "worker", &meanwhile, &mut |_| {}).unwrap();
     assert!(refreshed.get());
     assert_eq!(lake.rows("FROM lake.t").unwrap(), [[Some("true".to_owned())]]);
     lake.refresh(&[]).unwrap();

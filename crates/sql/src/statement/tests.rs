@@ -58,6 +58,7 @@ fn every_property_with_and_without_commas_in_any_case() {
             cardinality_threshold: 0.5,
             parallel_threshold: 1_000,
             max_parallelism: 4,
+            queue: "default".to_owned(),
             comment: Some("it's".to_owned()),
             scheduler: Scheduler::Disable,
         }

@@ -1,0 +1,137 @@
+//! Holding a claim on the tables that are refreshed, so that nobody else does the same work meanwhile.
+//!
+//! A claim saves work and nothing else: what keeps a table right when two believe in a claim is the watermark in the lake.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::{RecvTimeoutError, Sender, channel};
+use std::time::{Duration, Instant};
+
+use error::{Code, Error, Result};
+use registry::{Claim, Registry};
+use uuid::Uuid;
+
+use crate::tables::DynamicTables;
+
+/// How long a claim lasts without a sign of life, and how often there is one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Lease {
+    /// After this time without a sign of life others may take over.
+    pub length: Duration,
+    /// The time between two signs of life.
+    pub heartbeat: Duration,
+}
+
+impl Default for Lease {
+    fn default() -> Self {
+        Self { length: Duration::from_mins(5), heartbeat: Duration::from_secs(30) }
+    }
+}
+
+/// How long a refresh that somebody asked for waits for one that runs already.
+const PATIENCE: Duration = Duration::from_mins(10);
+
+/// How long it waits before it looks whether the other one has ended.
+const LOOK_AGAIN: Duration = Duration::from_millis(100);
+
+/// How often a claim may be refused although nobody is seen to hold one.
+const TRIES: u32 = 20;
+
+/// A claim that is renewed until this value goes.
+pub(crate) struct Held {
+    registry: Arc<Registry>,
+    claim: Claim,
+    lost: Arc<AtomicBool>,
+    /// The other end hears when it goes.
+    _end: Sender<()>,
+}
+
+impl Held {
+    /// What the refreshes under it say of it.
+    pub fn id(&self) -> Uuid {
+        self.claim.id
+    }
+
+    /// Whether somebody else may have taken over.
+    pub fn is_lost(&self) -> bool {
+        self.lost.load(Ordering::SeqCst)
+    }
+
+    fn keep(registry: &Arc<Registry>, claim: Claim, lease: Lease) -> Self {
+        let lost = Arc::new(AtomicBool::new(false));
+        let (end, ended) = channel::<()>();
+        let held = Self { registry: Arc::clone(registry), claim: claim.clone(), lost: Arc::clone(&lost), _end: end };
+        let registry = Arc::clone(registry);
+        std::thread::spawn(move || {
+            let mut renewed_at = Instant::now();
+            while ended.recv_timeout(lease.heartbeat) == Err(RecvTimeoutError::Timeout) {
+                match registry.renew(&claim, lease.length) {
+                    Ok(true) => renewed_at = Instant::now(),
+                    Ok(false) => {
+                        lost.store(true, Ordering::SeqCst);
+                        tracing::warn!(claim = %claim.id, "lost the claim on tables that are being refreshed");
+                        break;
+                    }
+                    Err(error) => {
+                        tracing::debug!(claim = %claim.id, %error, "could not renew a claim");
+                        lost.store(renewed_at.elapsed() > lease.length, Ordering::SeqCst);
+                    }
+                }
+            }
+        });
+        held
+    }
+}
+
+impl Drop for Held {
+    fn drop(&mut self) {
+        // Should it fail, the claim expires by itself.
+        if let Err(error) = self.registry.release(&self.claim) {
+            tracing::debug!(claim = %self.claim.id, %error, "could not release a claim");
+        }
+    }
+}
+
+impl DynamicTables {
+    /// Claims tables; `None` if somebody else has claimed one of them.
+    pub(crate) fn hold(&self, worker: &str, tables: &[Uuid]) -> Result<Option<Held>> {
+        let lease = self.lease.get();
+        let claim = self.registry.claim(worker, tables, lease.length)?;
+        Ok(claim.map(|claim| Held::keep(&self.registry, claim, lease)))
+    }
+
+    /// Claims tables for somebody who waits for them to be refreshed: as soon as nobody else refreshes one of them.
+    pub(crate) fn hold_patiently(&self, worker: Option<&str>, tables: &[Uuid]) -> Result<Held> {
+        // As workers are called that have no other name, so that it shows when the process is gone.
+        let host = rustix::system::uname().nodename().to_string_lossy().into_owned();
+        let by_hand = format!("{host}:{}:by-hand", std::process::id());
+        let worker = worker.unwrap_or(&by_hand);
+        self.interrupted.store(false, Ordering::SeqCst);
+        let began = Instant::now();
+        let (mut told, mut missed) = (false, 0);
+        loop {
+            if let Some(held) = self.hold(worker, tables)? {
+                return Ok(held);
+            }
+            let claims = self.registry.claims()?;
+            let Some(taken) = claims.into_iter().find(|taken| taken.is_live && tables.contains(&taken.table)) else {
+                // Released just now, or one of them is no dynamic table any more.
+                missed += 1;
+                if missed > TRIES {
+                    return Err(Error::new(Code::Conflict, "a table that is to be refreshed was dropped meanwhile"));
+                }
+                continue;
+            };
+            if began.elapsed() > PATIENCE || self.interrupted.load(Ordering::SeqCst) {
+                let message = format!("{} is being refreshed by {:?}", taken.name, taken.worker);
+                return Err(Error::new(Code::Conflict, message)
+                    .with_transient(true)
+                    .with_hint("Wait until that has ended; `dynamic-tables history` shows it."));
+            }
+            if !std::mem::replace(&mut told, true) {
+                tracing::info!(table = %taken.name, worker = taken.worker, "waiting for a refresh that runs already");
+            }
+            std::thread::sleep(LOOK_AGAIN);
+        }
+    }
+}
