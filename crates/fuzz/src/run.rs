@@ -115,7 +115,7 @@ impl Run<'_> {
             verdict: Verdict::default(),
         };
         self.oracle.dynamic(name);
-        if let Err(error) = self.oracle.describe(query) {
+        if let Err(error) = self.oracle.is_suitable(query) {
             table.verdict.invalid = Some(error.to_string());
             self.tables.push(table);
             return Ok(());

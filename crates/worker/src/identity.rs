@@ -63,6 +63,11 @@ impl Identity {
         }
     }
 
+    /// Gives back what this worker still claims though it refreshes nothing: the registry was away when it should have.
+    pub(crate) fn give_back(&self, registry: &Registry) -> Result<()> {
+        release_of(registry, &|worker| worker == self.id)
+    }
+
     /// Gives back what processes had claimed that are certainly gone, and ends the refreshes in the history that died
     /// with their process. How many refreshes those were.
     pub(crate) fn bury_the_dead(&self, registry: &Registry) -> Result<u64> {
@@ -107,6 +112,23 @@ impl Identity {
         ended += registry.reap_executing(&Abandoned { worker: None, started_before: long_ago })?;
         Ok(ended)
     }
+}
+
+fn release_of(registry: &Registry, is_meant: &dyn Fn(&str) -> bool) -> Result<()> {
+    let mut claims: HashMap<Uuid, Claim> = HashMap::new();
+    for taken in registry.claims()?.into_iter().filter(|taken| taken.is_live && is_meant(&taken.worker)) {
+        let empty = || Claim { id: taken.claim, worker: taken.worker.clone(), tables: Vec::new() };
+        claims.entry(taken.claim).or_insert_with(empty).tables.push(taken.table);
+    }
+    for claim in claims.values() {
+        tracing::info!(
+            worker = claim.worker,
+            tables = claim.tables.len(),
+            "gave back what nobody refreshes any more"
+        );
+        registry.release(claim)?;
+    }
+    Ok(())
 }
 
 /// Host and process of a worker whose name was made up: `host:process id:something`.

@@ -121,6 +121,7 @@ impl<Open: Fn(Opening) -> Result<DynamicTables>> Worker<Open> {
         if opening == Opening::First {
             self.greet(&tables);
         }
+        self.identity.give_back(tables.registry())?;
         self.tidy_up(&tables);
         // What was left of an earlier shift.
         while received.try_recv().is_ok() {}

@@ -3,6 +3,7 @@
 
 mod dry_run;
 mod edited;
+mod groups;
 mod memory;
 mod random_changes;
 mod regressions;
