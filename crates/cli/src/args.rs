@@ -110,7 +110,7 @@ pub struct SettingArgs {
     #[arg(default_value = "text", hide_short_help = true)]
     pub log_format: Option<String>,
 
-    /// How results are printed: table, json or csv
+    /// How results are printed: table, json or csv; a graph also as dot
     #[arg(long, global = true, value_name = "FORMAT", env = "DYNAMIC_TABLES_FORMAT", hide_env_values = true)]
     #[arg(default_value = "table")]
     pub format: Option<String>,
@@ -148,6 +148,8 @@ pub enum Command {
     Rename(RenameArgs),
     /// Show past refreshes
     History(HistoryArgs),
+    /// Show which dynamic tables read what, with the state and lag of each
+    Graph(GraphArgs),
     /// Show how a dynamic table is refreshed, and why so
     Explain(ExplainArgs),
     /// Compare dynamic tables with what their queries give at their data version
@@ -214,12 +216,22 @@ pub struct ValidateArgs {
 Examples:
   dynamic-tables list
   dynamic-tables list --like 'daily_%'
+  dynamic-tables list --lag --since 7d                     # how well the target lags were kept
   dynamic-tables list --format json | jq '.[] | select(.scheduling_state != \"RUNNING\")'")]
 pub struct ListArgs {
     /// Only tables whose name is like this; % stands for any text, _ for any one character
     #[arg(long, value_name = "PATTERN")]
     pub like: Option<String>,
+    /// Show how far the content lay back over a stretch of time, instead of how the last refresh went
+    #[arg(long)]
+    pub lag: bool,
+    /// How far back the lag is looked at: `90 minutes`, `7d`, or a moment such as 2026-01-31T08:00Z
+    #[arg(long, value_name = "WHEN", default_value = DAY, requires = "lag")]
+    pub since: String,
 }
+
+/// The stretch of time that lag is looked at over, if nobody says another.
+const DAY: &str = "24 hours";
 
 /// Arguments of `describe`.
 #[derive(Debug, Args)]
@@ -234,10 +246,14 @@ pub struct DescribeArgs {
 Examples:
   dynamic-tables status
   dynamic-tables status daily
+  dynamic-tables status daily --since 7d
   dynamic-tables status --format csv")]
 pub struct StatusArgs {
     /// The dynamic tables; without a name all
     pub names: Vec<String>,
+    /// How far back the lag is looked at: `90 minutes`, `7d`, or a moment such as 2026-01-31T08:00Z
+    #[arg(long, value_name = "WHEN", default_value = DAY)]
+    pub since: String,
 }
 
 /// Arguments of `alter`.
@@ -323,6 +339,7 @@ pub struct RenameArgs {
 Examples:
   dynamic-tables history
   dynamic-tables history daily --limit 50
+  dynamic-tables history --errors --since 7d
   dynamic-tables history daily --format json | jq '.[0]'")]
 pub struct HistoryArgs {
     /// The dynamic table; without a name all
@@ -330,6 +347,27 @@ pub struct HistoryArgs {
     /// How many refreshes at most, the latest first
     #[arg(long, value_name = "N", default_value_t = 10, allow_negative_numbers = true)]
     pub limit: u32,
+    /// Only those that failed, or were not tried since what they read had failed
+    #[arg(long)]
+    pub errors: bool,
+    /// Only those that began since: `90 minutes`, `7d`, or a moment such as 2026-01-31T08:00Z
+    #[arg(long, value_name = "WHEN")]
+    pub since: Option<String>,
+}
+
+/// Arguments of `graph`.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Under each table stand those that read it. One that reads several is described where it is named first.
+
+Examples:
+  dynamic-tables graph
+  dynamic-tables graph daily                        # what it reads and what reads it, however far away
+  dynamic-tables graph --format dot | dot -Tsvg > graph.svg
+  dynamic-tables graph --format json")]
+pub struct GraphArgs {
+    /// Only what this table or dynamic table reads, directly or not, and what reads it
+    pub name: Option<String>,
 }
 
 /// Arguments of `explain`.

@@ -10,6 +10,7 @@ mod doctor;
 mod drop;
 mod explain;
 mod extensions;
+mod graph;
 mod history;
 mod list;
 mod refresh;
@@ -104,6 +105,7 @@ pub fn run(context: &mut Context<'_>, command: &Command) -> Result<()> {
         Command::Drop(args) => drop::run(context, args),
         Command::Rename(args) => rename::run(context, args),
         Command::History(args) => history::run(context, args),
+        Command::Graph(args) => graph::run(context, args),
         Command::Explain(args) => explain::run(context, args),
         Command::Verify(args) => verify::run(context, args),
         Command::Sql(args) => sql::run(context, args),

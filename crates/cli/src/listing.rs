@@ -1,7 +1,7 @@
 //! What is printed, as data: rows under named columns, or one record of fields. How it looks as a table for a person,
 //! as JSON and as CSV is decided here and nowhere else.
 
-use comfy_table::{CellAlignment, ContentArrangement, Table, presets};
+use comfy_table::{CellAlignment, ContentArrangement, ContentLineStyle, Table, TableStyle, presets};
 use serde_json::{Map, Value};
 
 /// One value: what a program reads, and what a person reads where that differs (`3 MB` for 3145728).
@@ -27,6 +27,11 @@ impl Cell {
             Some(shown) => shown.clone(),
             None => plain(&self.value).unwrap_or_else(|| null.to_owned()),
         }
+    }
+
+    /// What a program reads.
+    pub fn value(&self) -> &Value {
+        &self.value
     }
 
     /// What a person reads.
@@ -81,18 +86,34 @@ pub fn object(pairs: &[(String, String)]) -> Value {
     pairs.iter().map(|(name, value)| (name.clone(), Value::from(value.as_str()))).collect::<Map<_, _>>().into()
 }
 
+/// Lines between columns, none between rows: a tree must not be cut.
+const TERMINAL: TableStyle = presets::UTF8_FULL_CONDENSED
+    .header_lines(ContentLineStyle::new('│', '│', '│'))
+    .content_lines(ContentLineStyle::new('│', '│', '│'));
+
+/// A text longer than this may be wrapped before a column is gone without.
+const WRAPPED: usize = 32;
+
 /// Rows under named columns.
 #[derive(Clone, Debug, Default)]
 pub struct Listing {
     columns: Vec<String>,
     rows: Vec<Vec<Cell>>,
     null: &'static str,
+    /// What a terminal that is too narrow goes without, the first first.
+    dispensable: Vec<&'static str>,
 }
 
 impl Listing {
     /// No rows yet.
     pub fn new<S: Into<String>>(columns: impl IntoIterator<Item = S>) -> Self {
-        Self { columns: columns.into_iter().map(Into::into).collect(), rows: Vec::new(), null: "" }
+        Self { columns: columns.into_iter().map(Into::into).collect(), ..Self::default() }
+    }
+
+    /// Columns that a terminal goes without if it is too narrow for all; the first goes first.
+    pub fn dispensable(mut self, columns: impl IntoIterator<Item = &'static str>) -> Self {
+        self.dispensable = columns.into_iter().collect();
+        self
     }
 
     /// How a person sees that there is no value.
@@ -111,13 +132,24 @@ impl Listing {
         self.rows.is_empty()
     }
 
-    /// For a person. With a width, lines and wrapping as a terminal of that width allows; without, plain columns
-    /// that `grep` and `awk` like.
+    /// For a person. With a width, lines and wrapping as a terminal of that width allows, without the dispensable columns that
+    /// do not fit; without, plain columns that `grep` and `awk` like.
     pub fn to_table(&self, width: Option<u16>) -> String {
+        let fits = width.is_none_or(|width| self.width(&self.columns) <= usize::from(width));
+        let headers: Vec<String> = match fits {
+            true => self.columns.clone(),
+            false => self.columns.iter().enumerate().map(|(at, name)| folded(name, self.widest(at))).collect(),
+        };
+        let too_many = self.dispensable.iter().find(|name| self.columns.iter().any(|column| column == *name));
+        if let (Some(width), Some(too_many)) = (width, too_many)
+            && self.width(&headers) > usize::from(width)
+        {
+            return self.without(too_many).to_table(Some(width));
+        }
         let mut table = Table::new();
         match width {
             Some(width) => {
-                table.load_style(presets::UTF8_FULL_CONDENSED.with_solid_inner_borders());
+                table.load_style(TERMINAL);
                 table.set_content_arrangement(ContentArrangement::Dynamic).set_width(width);
             }
             None => {
@@ -125,7 +157,7 @@ impl Listing {
                 table.set_content_arrangement(ContentArrangement::Disabled);
             }
         }
-        table.set_header(self.columns.clone());
+        table.set_header(headers);
         for row in &self.rows {
             table.add_row(row.iter().map(|cell| cell.for_person(self.null)).collect::<Vec<_>>());
         }
@@ -139,6 +171,33 @@ impl Listing {
             }
         }
         table.lines().map(|line| line.trim_end().to_owned()).collect::<Vec<_>>().join("\n")
+    }
+
+    /// How wide it is on a terminal if nothing is wrapped.
+    fn width(&self, headers: &[String]) -> usize {
+        let widest = |(at, header): (usize, &String)| self.widest(at).max(longest_line(header));
+        // A blank on both sides of each value, a line between, before and after.
+        headers.iter().enumerate().map(widest).map(|width| width + 3).sum::<usize>() + 1
+    }
+
+    /// The width of the widest value of a column, if it is not so wide that it is better wrapped.
+    fn widest(&self, column: usize) -> usize {
+        let cells = self.rows.iter().filter_map(|row| row.get(column));
+        let widths = cells.map(|cell| longest_line(&cell.for_person(self.null)));
+        widths.max().unwrap_or_default().min(WRAPPED)
+    }
+
+    fn without(&self, column: &str) -> Self {
+        let keep: Vec<bool> = self.columns.iter().map(|name| name != column).collect();
+        let kept = |row: &Vec<Cell>| {
+            row.iter().zip(&keep).filter(|(_, keep)| **keep).map(|(cell, _)| cell.clone()).collect()
+        };
+        Self {
+            columns: self.columns.iter().filter(|name| *name != column).cloned().collect(),
+            rows: self.rows.iter().map(kept).collect(),
+            null: self.null,
+            dispensable: self.dispensable.clone(),
+        }
     }
 
     /// As a JSON array of objects, one object per line.
@@ -194,6 +253,27 @@ impl Listing {
         let bytes = writer.into_inner().unwrap_or_default();
         String::from_utf8_lossy(&bytes).trim_end_matches('\n').to_owned()
     }
+}
+
+fn longest_line(text: &str) -> usize {
+    text.lines().map(|line| line.chars().count()).max().unwrap_or_default()
+}
+
+/// The name of a column over several lines, broken behind underscores so that no line is wider than its values unless a word is.
+fn folded(name: &str, width: usize) -> String {
+    let words: Vec<&str> = name.split_inclusive('_').collect();
+    let width = words.iter().map(|word| word.len()).fold(width, usize::max);
+    let mut lines = String::new();
+    let mut line = 0;
+    for word in words {
+        if line > 0 && line + word.len() > width {
+            lines.push('\n');
+            line = 0;
+        }
+        lines.push_str(word);
+        line += word.len();
+    }
+    lines
 }
 
 /// One thing, field by field.
@@ -318,6 +398,31 @@ mod tests {
         for line in sample().to_table(Some(30)).lines() {
             assert!(line.chars().count() <= 30, "{line}");
         }
+    }
+
+    #[test]
+    fn a_narrow_terminal_folds_names_and_goes_without_what_is_dispensable() {
+        let mut listing = Listing::new(["name", "last_refresh_status", "bytes"]).dispensable(["bytes"]);
+        listing.row(vec!["daily".into(), "SUCCEEDED".into(), 12.into()]);
+        insta::assert_snapshot!(listing.to_table(Some(32)), @r"
+        ┌───────┬───────────┬───────┐
+        │ name  │ last_     │ bytes │
+        │       │ refresh_  │       │
+        │       │ status    │       │
+        ╞═══════╪═══════════╪═══════╡
+        │ daily │ SUCCEEDED │    12 │
+        └───────┴───────────┴───────┘
+        ");
+        insta::assert_snapshot!(listing.to_table(Some(24)), @r"
+        ┌───────┬───────────┐
+        │ name  │ last_     │
+        │       │ refresh_  │
+        │       │ status    │
+        ╞═══════╪═══════════╡
+        │ daily │ SUCCEEDED │
+        └───────┴───────────┘
+        ");
+        assert!(listing.to_table(None).contains("last_refresh_status  bytes"), "a pipe gets all");
     }
 
     #[test]

@@ -11,6 +11,7 @@ mod input;
 mod listing;
 mod logging;
 mod printer;
+mod since;
 
 use std::process::ExitCode;
 
@@ -86,6 +87,10 @@ fn run(command: Command, matches: &ArgMatches, printer: &mut Printer, cancellati
         return Ok(0);
     }
     let config = Config::resolve(matches)?;
+    if config.format == Format::Dot && !matches!(command, Command::Graph(_)) {
+        return Err(Error::new(Code::Configuration, "only a graph can be printed as dot")
+            .with_hint("Give --format table, json or csv."));
+    }
     *printer = Printer::new(config.format);
     logging::start(&config, matches!(command, Command::Worker(_)));
     for warning in &config.warnings {

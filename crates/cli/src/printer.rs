@@ -25,6 +25,8 @@ pub enum Format {
     Json,
     /// For a spreadsheet.
     Csv,
+    /// For Graphviz; only of a graph.
+    Dot,
 }
 
 impl FromStr for Format {
@@ -35,6 +37,7 @@ impl FromStr for Format {
             "table" => Ok(Self::Table),
             "json" => Ok(Self::Json),
             "csv" => Ok(Self::Csv),
+            "dot" => Ok(Self::Dot),
             _ => Err(()),
         }
     }
@@ -67,7 +70,7 @@ impl Printer {
     /// Rows.
     pub fn listing(&mut self, listing: &Listing) {
         let text = match self.format {
-            Format::Table => listing.to_table(self.width),
+            Format::Table | Format::Dot => listing.to_table(self.width),
             Format::Json => listing.to_json(),
             Format::Csv => listing.to_csv(),
         };
@@ -86,7 +89,7 @@ impl Printer {
     /// One thing.
     pub fn record(&mut self, record: &Record) {
         let text = match self.format {
-            Format::Table => record.to_table(),
+            Format::Table | Format::Dot => record.to_table(),
             Format::Json => record.to_json(),
             Format::Csv => record.to_csv(),
         };
@@ -115,7 +118,7 @@ impl Printer {
     pub fn error(&mut self, error: &Error) {
         let text = match self.format {
             Format::Json => json!({ "error": error_as_json(error) }).to_string(),
-            Format::Table | Format::Csv => error_as_text(error, self.color),
+            Format::Table | Format::Csv | Format::Dot => error_as_text(error, self.color),
         };
         Self::err(&text);
     }

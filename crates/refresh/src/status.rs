@@ -1,21 +1,39 @@
-//! The state of dynamic tables as an operator wants to see it.
+//! The state of dynamic tables as an operator wants to see it: now, over the last hours, and refresh by refresh.
 
+mod lag;
+
+use std::collections::HashMap;
 use std::time::Duration;
 
 use error::Result;
 use jiff::Timestamp;
-use registry::{HistoryFilter, Refresh, SchedulingState};
-use scheduler::EffectiveLag;
+use lake::Changes;
+use registry::{DynamicTable, HistoryFilter, Refresh, RefreshState, SchedulingState};
+use scheduler::{EffectiveLag, Schedule};
 use sql::names::{ObjectName, TableName};
-use sql::properties::Scheduler;
+use sql::properties::{Scheduler, TargetLag};
+use uuid::Uuid;
 
 use crate::poll::right_until;
 use crate::record::lag;
 use crate::tables::{DynamicTables, unknown};
 
+pub use lag::{LagStatistics, lag_statistics};
+
+/// No more refreshes than these are read for statistics of lag; the stretch of time ends where they do.
+const STATISTICS_ROWS: u32 = 100_000;
+
+/// Refreshes that began this long before a stretch of time may have ended in it.
+const LONGEST_OVERHANG: Duration = Duration::from_secs(86_400);
+
+/// More refreshes than this do not run at once.
+const MOST_EXECUTING: u32 = 10_000;
+
 /// The state of one dynamic table.
 #[derive(Clone, Debug)]
 pub struct Status {
+    /// Its id, which stays when it is renamed.
+    pub id: Uuid,
     /// The table.
     pub name: TableName,
     /// `RUNNING`, `SUSPENDED`, or `PENDING_INIT` before its first refresh.
@@ -26,8 +44,12 @@ pub struct Status {
     pub target_lag: String,
     /// What it is held to, by itself and by what reads it.
     pub effective_lag: Option<String>,
+    /// The lag that it is measured against: its own target lag, or with `DOWNSTREAM` the one that is asked of it.
+    pub measured_against: Option<Duration>,
     /// How far the content lies back: since the first commit that it might miss. Zero when nothing was committed since.
     pub lag: Option<Duration>,
+    /// How it was over a stretch of time, if that was asked for and anything is known.
+    pub lag_statistics: Option<LagStatistics>,
     /// `INCREMENTAL` or `FULL`: what its refresh mode comes to.
     pub refresh_mode: String,
     /// Why it is not incremental.
@@ -44,6 +66,8 @@ pub struct Status {
     pub last_refresh_action: Option<String>,
     /// What went wrong.
     pub last_error: Option<String>,
+    /// The refresh that is running, by the history.
+    pub executing_refresh: Option<Uuid>,
     /// Rows it holds.
     pub rows: Option<u64>,
     /// Bytes of its files.
@@ -52,64 +76,127 @@ pub struct Status {
     pub comment: Option<String>,
 }
 
+/// Which dynamic tables to look at, and how far back.
+#[derive(Clone, Debug, Default)]
+pub struct StatusRequest {
+    /// The tables, in this order; empty means all, ordered by name.
+    pub names: Vec<ObjectName>,
+    /// Statistics of lag since then; none without.
+    pub lag_since: Option<Timestamp>,
+}
+
+/// Which refreshes to list, the newest first.
+#[derive(Clone, Debug)]
+pub struct HistoryRequest {
+    /// Of this table; without a name of all.
+    pub name: Option<ObjectName>,
+    /// Only those that failed, or were not tried since what they read had failed.
+    pub only_failures: bool,
+    /// Only those that began then or later.
+    pub since: Option<Timestamp>,
+    /// Not more than these.
+    pub limit: u32,
+}
+
+/// All dynamic tables at one moment.
+pub(crate) struct Overview {
+    pub tables: Vec<DynamicTable>,
+    pub now: Timestamp,
+    pub changes: Changes,
+    pub schedule: Schedule<Uuid>,
+}
+
 impl DynamicTables {
     /// The state of one table, or of all, ordered by name.
     ///
     /// # Errors
     /// `QUERY` for an unknown name.
     pub fn status(&self, name: Option<&ObjectName>) -> Result<Vec<Status>> {
-        let wanted = name.map(|name| self.resolve(name)).transpose()?;
+        self.statuses(&StatusRequest { names: name.cloned().into_iter().collect(), lag_since: None })
+    }
+
+    /// The state of tables, with statistics of their lag if they are asked for.
+    ///
+    /// # Errors
+    /// `QUERY` for an unknown name.
+    pub fn statuses(&self, request: &StatusRequest) -> Result<Vec<Status>> {
+        let overview = self.overview()?;
+        let mut wanted = Vec::new();
+        for name in &request.names {
+            let name = self.resolve(name)?;
+            let table = overview.tables.iter().find(|table| table.definition.name == name);
+            wanted.push(table.ok_or_else(|| unknown(&name))?);
+        }
+        if request.names.is_empty() {
+            wanted = overview.tables.iter().collect();
+        }
+        self.statuses_of(&overview, &wanted, request.lag_since)
+    }
+
+    pub(crate) fn overview(&self) -> Result<Overview> {
         let tables = self.registry.load_all()?;
         let now = Timestamp::now();
         let since = tables.iter().filter_map(|table| table.progress.data_version).min();
         let changes = match since {
             Some(since) => self.session.changes_since(since)?,
-            None => lake::Changes { current: self.session.current_snapshot()?, oldest: 0, changes: Vec::new() },
+            None => Changes { current: self.session.current_snapshot()?, oldest: 0, changes: Vec::new() },
         };
         let schedule = self.schedule(&tables, &changes, now)?;
-        let stored = self.session.tables()?;
-        let statuses: Vec<Status> = tables
-            .iter()
-            .filter(|table| wanted.as_ref().is_none_or(|wanted| table.definition.name == *wanted))
-            .map(|table| {
-                let definition = &table.definition;
-                let progress = &table.progress;
-                let last = progress.last_refresh.as_ref();
-                let found = stored.iter().find(|stored| stored.name == definition.name);
-                Status {
-                    name: definition.name.clone(),
-                    scheduling_state: match (&definition.state, progress.data_version) {
-                        (SchedulingState::Running, None) => "PENDING_INIT".to_owned(),
-                        (state, _) => state.as_str().to_owned(),
-                    },
-                    suspended_reason: match &definition.state {
-                        SchedulingState::Suspended { reason, .. } => reason.clone(),
-                        SchedulingState::Running => None,
-                    },
-                    target_lag: match (definition.properties.scheduler, definition.properties.target_lag) {
-                        (Scheduler::Enable, Some(lag)) => lag.to_string(),
-                        _ => "-".to_owned(),
-                    },
-                    effective_lag: schedule.effective_lag(&definition.id).map(shown),
-                    lag: lag(now, right_until(table, &tables, &changes, now)),
-                    refresh_mode: if definition.incremental { "INCREMENTAL" } else { "FULL" }.to_owned(),
-                    refresh_mode_reason: definition.refresh_mode_reason.clone(),
-                    data_version: progress.data_version,
-                    data_timestamp: progress.data_timestamp,
-                    last_refresh_time: last.map(|last| last.at),
-                    last_refresh_status: last.map(|last| last.state.as_str().to_owned()),
-                    last_refresh_action: last.and_then(|last| last.action).map(|action| action.as_str().to_owned()),
-                    last_error: last.and_then(|last| last.error.clone()),
-                    rows: found.map(|found| found.rows),
-                    bytes: found.map(|found| found.bytes),
-                    comment: definition.properties.comment.clone(),
-                }
-            })
+        Ok(Overview { tables, now, changes, schedule })
+    }
+
+    /// The state of these tables, in their order.
+    pub(crate) fn statuses_of(
+        &self,
+        overview: &Overview,
+        wanted: &[&DynamicTable],
+        lag_since: Option<Timestamp>,
+    ) -> Result<Vec<Status>> {
+        let stored: HashMap<TableName, (u64, u64)> =
+            self.session.tables()?.into_iter().map(|table| (table.name, (table.rows, table.bytes))).collect();
+        let executing = HistoryFilter { state: Some(RefreshState::Executing), ..HistoryFilter::default() };
+        let executing: HashMap<Uuid, Uuid> = self
+            .registry
+            .history(&executing, MOST_EXECUTING)?
+            .into_iter()
+            // Of two that seem to run the newer one is kept: the process of the other has died.
+            .rev()
+            .map(|refresh| (refresh.table, refresh.id))
             .collect();
-        match wanted {
-            Some(wanted) if statuses.is_empty() => Err(unknown(&wanted)),
-            _ => Ok(statuses),
+        let mut statuses: Vec<Status> = wanted.iter().map(|table| status_of(overview, table)).collect();
+        for status in &mut statuses {
+            status.executing_refresh = executing.get(&status.id).copied();
+            if let Some((rows, bytes)) = stored.get(&status.name) {
+                (status.rows, status.bytes) = (Some(*rows), Some(*bytes));
+            }
         }
+        if let Some(since) = lag_since {
+            self.add_lag_statistics(&mut statuses, since, overview.now)?;
+        }
+        Ok(statuses)
+    }
+
+    fn add_lag_statistics(&self, statuses: &mut [Status], since: Timestamp, now: Timestamp) -> Result<()> {
+        let filter = HistoryFilter {
+            table: match &*statuses {
+                [only] => Some(only.id),
+                _ => None,
+            },
+            since: Some(since.saturating_sub(LONGEST_OVERHANG).unwrap_or(Timestamp::MIN)),
+            ..HistoryFilter::default()
+        };
+        let rows = self.registry.history(&filter, STATISTICS_ROWS)?;
+        let all = rows.len() < STATISTICS_ROWS as usize;
+        let since = rows.last().filter(|_| !all).map_or(since, |oldest| since.max(oldest.started_at));
+        let mut by_table: HashMap<Uuid, Vec<Refresh>> = HashMap::new();
+        for refresh in rows {
+            by_table.entry(refresh.table).or_default().push(refresh);
+        }
+        for status in statuses {
+            let rows = by_table.get(&status.id).map_or(&[][..], Vec::as_slice);
+            status.lag_statistics = lag_statistics(rows, since, now, status.lag, status.measured_against);
+        }
+        Ok(())
     }
 
     /// Forgets publications whose snapshots the lake has expired. How many those were.
@@ -121,29 +208,87 @@ impl DynamicTables {
         self.registry.prune_publications(oldest)
     }
 
-    /// The last refreshes of one table, or of all, the newest first. Reaches tables that were dropped.
+    /// Past refreshes, the newest first. Reaches tables that were dropped.
     ///
     /// # Errors
     /// `QUERY` for a name that never was one.
-    pub fn history(&self, name: Option<&ObjectName>, limit: u32) -> Result<Vec<Refresh>> {
-        let Some(name) = name else { return self.registry.history(&HistoryFilter::default(), limit) };
-        let resolved = self.resolve(name)?;
-        if let Some(table) = self.registry.get(&resolved)? {
-            let filter = HistoryFilter { table: Some(table.definition.id), ..HistoryFilter::default() };
-            return self.registry.history(&filter, limit);
+    pub fn history(&self, request: &HistoryRequest) -> Result<Vec<Refresh>> {
+        let mut filter = HistoryFilter { since: request.since, ..HistoryFilter::default() };
+        if let Some(name) = &request.name {
+            let resolved = self.resolve(name)?;
+            if let Some(table) = self.registry.get(&resolved)? {
+                filter.table = Some(table.definition.id);
+            } else {
+                let ever = HistoryFilter { name: Some(resolved.clone()), ..HistoryFilter::default() };
+                if self.registry.history(&ever, 1)?.is_empty() {
+                    return Err(unknown(&resolved));
+                }
+                filter.name = Some(resolved);
+            }
         }
-        let filter = HistoryFilter { name: Some(resolved.clone()), ..HistoryFilter::default() };
-        let history = self.registry.history(&filter, limit)?;
-        if history.is_empty() { Err(unknown(&resolved)) } else { Ok(history) }
+        if !request.only_failures {
+            return self.registry.history(&filter, request.limit);
+        }
+        let mut refreshes = Vec::new();
+        for state in [RefreshState::Failed, RefreshState::UpstreamFailed] {
+            let filter = HistoryFilter { state: Some(state), ..filter.clone() };
+            refreshes.extend(self.registry.history(&filter, request.limit)?);
+        }
+        refreshes.sort_by_key(|refresh| std::cmp::Reverse((refresh.started_at, refresh.id)));
+        refreshes.truncate(request.limit as usize);
+        Ok(refreshes)
     }
 }
 
-fn shown(lag: &EffectiveLag<uuid::Uuid>) -> String {
+/// What registry and schedule say of a table; what the lake and the history say is added by others.
+fn status_of(overview: &Overview, table: &DynamicTable) -> Status {
+    let definition = &table.definition;
+    let progress = &table.progress;
+    let last = progress.last_refresh.as_ref();
+    let effective = overview.schedule.effective_lag(&definition.id);
+    let own = match (definition.properties.scheduler, definition.properties.target_lag) {
+        (Scheduler::Enable, own) => own,
+        (Scheduler::Disable, _) => None,
+    };
+    Status {
+        id: definition.id,
+        name: definition.name.clone(),
+        scheduling_state: match (&definition.state, progress.data_version) {
+            (SchedulingState::Running, None) => "PENDING_INIT".to_owned(),
+            (state, _) => state.as_str().to_owned(),
+        },
+        suspended_reason: match &definition.state {
+            SchedulingState::Suspended { reason, .. } => reason.clone(),
+            SchedulingState::Running => None,
+        },
+        target_lag: own.map_or_else(|| "-".to_owned(), |lag| lag.to_string()),
+        effective_lag: effective.map(shown),
+        measured_against: match own {
+            Some(TargetLag::Duration(lag)) => Some(lag),
+            Some(TargetLag::Downstream) => effective.and_then(EffectiveLag::duration),
+            None => None,
+        },
+        lag: lag(overview.now, right_until(table, &overview.tables, &overview.changes, overview.now)),
+        lag_statistics: None,
+        refresh_mode: if definition.incremental { "INCREMENTAL" } else { "FULL" }.to_owned(),
+        refresh_mode_reason: definition.refresh_mode_reason.clone(),
+        data_version: progress.data_version,
+        data_timestamp: progress.data_timestamp,
+        last_refresh_time: last.map(|last| last.at),
+        last_refresh_status: last.map(|last| last.state.as_str().to_owned()),
+        last_refresh_action: last.and_then(|last| last.action).map(|action| action.as_str().to_owned()),
+        last_error: last.and_then(|last| last.error.clone()),
+        executing_refresh: None,
+        rows: None,
+        bytes: None,
+        comment: definition.properties.comment.clone(),
+    }
+}
+
+fn shown(lag: &EffectiveLag<Uuid>) -> String {
     match lag {
-        EffectiveLag::Within { lag, .. } => sql::properties::TargetLag::Duration(*lag).to_string(),
-        EffectiveLag::Follows { lag } => {
-            format!("follows what it reads ({})", sql::properties::TargetLag::Duration(*lag))
-        }
+        EffectiveLag::Within { lag, .. } => TargetLag::Duration(*lag).to_string(),
+        EffectiveLag::Follows { lag } => format!("follows what it reads ({})", TargetLag::Duration(*lag)),
         EffectiveLag::Unscheduled(why) => format!("not scheduled: {why}"),
     }
 }

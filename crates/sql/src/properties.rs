@@ -11,7 +11,7 @@ use error::{Code, Error, Result};
 
 use crate::names::quote_literal;
 use crate::suggest;
-pub use crate::target_lag::TargetLag;
+pub use crate::target_lag::{TargetLag, parse_duration};
 use crate::token::{Kind, tokenize};
 
 /// How a dynamic table is refreshed.

@@ -46,28 +46,40 @@ impl FromStr for TargetLag {
         }
         let invalid =
             |why: &str| Error::new(Code::Query, format!("invalid TARGET_LAG {text:?}: {why}")).with_hint(EXPECTED);
-        let digits_end = text.find(|next: char| !next.is_ascii_digit() && next != '_').unwrap_or(text.len());
-        let (number, unit) = text.split_at(digits_end);
         if text.starts_with('-') {
             return Err(invalid("a lag cannot be negative"));
         }
-        if !number.starts_with(|first: char| first.is_ascii_digit()) {
-            return Err(invalid("it does not begin with a number"));
+        match parse_duration(text) {
+            Ok(Duration::ZERO) => Err(invalid("a lag of zero cannot be kept")),
+            Ok(duration) => Ok(Self::Duration(duration)),
+            Err(why) => Err(invalid(&why)),
         }
-        let unit = unit.trim();
-        if unit.is_empty() {
-            return Err(invalid("the unit is missing"));
-        }
-        if unit.starts_with(['.', ',']) {
-            return Err(invalid("it must be a whole number"));
-        }
-        let seconds_each = unit_seconds(unit).ok_or_else(|| invalid(&format!("unknown unit {unit:?}")))?;
-        let seconds = number.replace('_', "").parse::<u64>().ok().and_then(|count| count.checked_mul(seconds_each));
-        match seconds {
-            Some(0) => Err(invalid("a lag of zero cannot be kept")),
-            Some(seconds) if seconds <= LONGEST_DAYS * 86_400 => Ok(Self::Duration(Duration::from_secs(seconds))),
-            _ => Err(invalid("it is longer than 100 years")),
-        }
+    }
+}
+
+/// A duration as people write it: a whole number and a unit, `5 minutes`, `30s`, `7d`; at most 100 years.
+///
+/// # Errors
+/// What is wrong with it, to follow upon its name.
+pub fn parse_duration(text: &str) -> Result<Duration, String> {
+    let text = text.trim();
+    let digits_end = text.find(|next: char| !next.is_ascii_digit() && next != '_').unwrap_or(text.len());
+    let (number, unit) = text.split_at(digits_end);
+    if !number.starts_with(|first: char| first.is_ascii_digit()) {
+        return Err("it does not begin with a number".to_owned());
+    }
+    let unit = unit.trim();
+    if unit.is_empty() {
+        return Err("the unit is missing".to_owned());
+    }
+    if unit.starts_with(['.', ',']) {
+        return Err("it must be a whole number".to_owned());
+    }
+    let seconds_each = unit_seconds(unit).ok_or_else(|| format!("unknown unit {unit:?}"))?;
+    let seconds = number.replace('_', "").parse::<u64>().ok().and_then(|count| count.checked_mul(seconds_each));
+    match seconds {
+        Some(seconds) if seconds <= LONGEST_DAYS * 86_400 => Ok(Duration::from_secs(seconds)),
+        _ => Err("it is longer than 100 years".to_owned()),
     }
 }
 

@@ -2,42 +2,87 @@
 
 use std::time::Duration;
 
+use ::refresh::HistoryRequest;
 use ::sql::names::ObjectName;
 use error::Result;
+use jiff::Timestamp;
 
 use crate::args::HistoryArgs;
 use crate::commands::Context;
 use crate::listing::{Cell, Listing, duration, moment, optional};
 use crate::printer::Format;
+use crate::since::since;
 
 /// Shows the refreshes of one dynamic table, or of all.
 pub fn run(context: &mut Context<'_>, args: &HistoryArgs) -> Result<()> {
-    let name = args.name.as_deref().map(ObjectName::parse).transpose()?;
+    let request = HistoryRequest {
+        name: args.name.as_deref().map(ObjectName::parse).transpose()?,
+        only_failures: args.errors,
+        since: args.since.as_deref().map(|text| since(text, Timestamp::now())).transpose()?,
+        limit: args.limit,
+    };
     let tables = context.open()?;
-    let refreshes = tables.history(name.as_ref(), args.limit)?;
-    let wide = context.printer.format() != Format::Table;
-    let shown = |column: &str| wide || NARROW.contains(&column);
-    let mut listing = Listing::new(COLUMNS.into_iter().filter(|column| shown(column)));
-    for refresh in &refreshes {
-        let row = fields(refresh);
-        listing.row(row.into_iter().filter(|(column, _)| shown(column)).map(|(_, cell)| cell).collect());
-    }
-    context.printer.listing_or(&listing, "there was no refresh yet");
+    let refreshes = tables.history(&request)?;
+    let everything = request.since.is_none() && !request.only_failures;
+    let nothing = if everything { "there was no refresh yet" } else { "there was no such refresh" };
+    let listing = match context.printer.format() {
+        Format::Table => narrow_listing(&refreshes),
+        _ => wide_listing(&refreshes),
+    };
+    context.printer.listing_or(&listing, nothing);
     Ok(())
 }
 
-/// These columns are enough on a terminal.
-const NARROW: [&str; 10] = [
+/// What a person wants to know; what a refresh failed of stands where the reason of its action would.
+fn narrow_listing(refreshes: &[registry::Refresh]) -> Listing {
+    let mut listing = Listing::new(NARROW).dispensable([
+        "worker",
+        "rows_read",
+        "lag_before",
+        "trigger",
+        "rows_deleted",
+        "rows_inserted",
+        "lag_after",
+        "duration",
+    ]);
+    for refresh in refreshes {
+        let error = refresh.error_message.as_deref().map(|message| match refresh.error_code {
+            Some(code) => format!("{code}: {message}"),
+            None => message.to_owned(),
+        });
+        let cell = |(name, cell): (&'static str, Cell)| match (name, &error) {
+            ("reason", Some(error)) => error.as_str().into(),
+            _ => cell,
+        };
+        let row = fields(refresh).into_iter().filter(|(name, _)| NARROW.contains(name));
+        listing.row(row.map(cell).collect());
+    }
+    listing
+}
+
+fn wide_listing(refreshes: &[registry::Refresh]) -> Listing {
+    let mut listing = Listing::new(COLUMNS);
+    for refresh in refreshes {
+        listing.row(fields(refresh).into_iter().map(|(_, cell)| cell).collect());
+    }
+    listing
+}
+
+/// These columns are enough on a terminal, in the order of [`COLUMNS`].
+const NARROW: [&str; 13] = [
     "name",
     "started_at",
     "state",
     "trigger",
     "action",
     "reason",
+    "rows_read",
     "rows_inserted",
     "rows_deleted",
     "duration",
-    "error_message",
+    "lag_before",
+    "lag_after",
+    "worker",
 ];
 
 const COLUMNS: [&str; 20] = [
@@ -55,8 +100,8 @@ const COLUMNS: [&str; 20] = [
     "data_version",
     "data_timestamp",
     "snapshot",
-    "lag_before_seconds",
-    "lag_after_seconds",
+    "lag_before",
+    "lag_after",
     "error_code",
     "error_message",
     "worker",
@@ -80,12 +125,16 @@ fn fields(refresh: &registry::Refresh) -> Vec<(&'static str, Cell)> {
         optional(refresh.data_version, Into::into),
         moment(refresh.data_timestamp),
         optional(refresh.snapshot, Into::into),
-        optional(refresh.lag_before_seconds, Into::into),
-        optional(refresh.lag_after_seconds, Into::into),
+        optional(refresh.lag_before_seconds, seconds),
+        optional(refresh.lag_after_seconds, seconds),
         optional(refresh.error_code, |code| code.as_str().into()),
         text(&refresh.error_message),
         text(&refresh.worker),
         refresh.id.to_string().into(),
     ];
     COLUMNS.into_iter().zip(cells).collect()
+}
+
+fn seconds(seconds: f64) -> Cell {
+    duration(Duration::try_from_secs_f64(seconds).unwrap_or_default())
 }

@@ -1,28 +1,42 @@
 //! `list`: the dynamic tables, one line each.
 
-use ::refresh::Status;
+use ::refresh::{Status, StatusRequest};
 use error::Result;
+use jiff::Timestamp;
 
 use crate::args::ListArgs;
 use crate::commands::Context;
-use crate::commands::status::listing;
+use crate::commands::status::{lag_listing, listing};
 use crate::printer::Format;
+use crate::since::since;
 
 /// Lists the dynamic tables.
 pub fn run(context: &mut Context<'_>, args: &ListArgs) -> Result<()> {
+    let lag_since = args.lag.then(|| since(&args.since, Timestamp::now())).transpose()?;
     let tables = context.open()?;
-    let statuses = tables.status(None)?;
-    print(context, statuses, args.like.as_deref());
+    let mut statuses = tables.statuses(&StatusRequest { names: Vec::new(), lag_since })?;
+    if args.lag {
+        retain_like(&mut statuses, args.like.as_deref());
+        context.printer.listing_or(&lag_listing(&statuses), NOTHING);
+    } else {
+        print(context, statuses, args.like.as_deref());
+    }
     Ok(())
 }
 
+const NOTHING: &str = "there is no dynamic table";
+
 /// Prints these dynamic tables as a list; a person gets the columns that fit a terminal, a program all.
 pub fn print(context: &mut Context<'_>, mut statuses: Vec<Status>, like: Option<&str>) {
+    retain_like(&mut statuses, like);
+    let listing = listing(&statuses, context.printer.format() != Format::Table);
+    context.printer.listing_or(&listing, NOTHING);
+}
+
+fn retain_like(statuses: &mut Vec<Status>, like: Option<&str>) {
     if let Some(pattern) = like {
         statuses.retain(|status| matches(pattern, &status.name.name));
     }
-    let listing = listing(&statuses, context.printer.format() != Format::Table);
-    context.printer.listing_or(&listing, "there is no dynamic table");
 }
 
 /// Whether the name is LIKE the pattern, without regard to case as names are.

@@ -9,7 +9,7 @@ fn list_describe_and_status() {
     let program = Program::with_daily();
     insta::with_settings!({ filters => FILTERS }, {
         assert_snapshot!(program.ok(&["list"]), @r"
-        schema  name  scheduling_state  target_lag  lag  refresh_mode  last_refresh_status  rows  bytes
+        schema  name  scheduling_state  target_lag  current_lag  refresh_mode  last_refresh_status  rows  bytes
         main  daily  RUNNING  5 minutes  [n]  INCREMENTAL  SUCCEEDED  2  [n]
         ");
         assert_snapshot!(program.ok(&["describe", "daily"]), @r"
@@ -18,7 +18,7 @@ fn list_describe_and_status() {
         scheduling_state  RUNNING
         target_lag  5 minutes
         effective_lag  5 minutes
-        lag  [n]
+        current_lag  [n]
         refresh_mode  INCREMENTAL
         data_version  4
         data_timestamp  [time]
@@ -55,7 +55,7 @@ fn list_describe_and_status() {
         scheduling_state  RUNNING
         target_lag  5 minutes
         effective_lag  5 minutes
-        lag  [n]
+        current_lag  [n]
         refresh_mode  INCREMENTAL
         data_version  4
         data_timestamp  [time]
@@ -64,10 +64,16 @@ fn list_describe_and_status() {
         last_refresh_action  REINITIALIZE
         rows  2
         bytes  [n]
+        mean_lag  [n]
+        maximum_lag  [n]
+        time_above_target_lag  [n]
+        time_within_target_lag_ratio  100.00 %
+        lag_since  [time]
+        lag_measured  [n]
         ");
         assert_snapshot!(program.ok(&["list", "--format", "json"]), @r#"
         [
-          {"schema":"main","name":"daily","scheduling_state":"RUNNING","suspended_reason":null,"target_lag":"5 minutes","effective_lag":"5 minutes","lag":[n],"refresh_mode":"INCREMENTAL","refresh_mode_reason":null,"data_version":4,"data_timestamp":"[time]","last_refresh_time":"[time]","last_refresh_status":"SUCCEEDED","last_refresh_action":"REINITIALIZE","last_error":null,"rows":2,"bytes":[n],"comment":null}
+          {"schema":"main","name":"daily","scheduling_state":"RUNNING","suspended_reason":null,"target_lag":"5 minutes","effective_lag":"5 minutes","current_lag":[n],"refresh_mode":"INCREMENTAL","refresh_mode_reason":null,"data_version":4,"data_timestamp":"[time]","last_refresh_time":"[time]","last_refresh_status":"SUCCEEDED","last_refresh_action":"REINITIALIZE","last_error":null,"executing_refresh":null,"rows":2,"bytes":[n],"comment":null}
         ]
         "#);
     });
@@ -121,11 +127,11 @@ fn refresh_follows_the_sources() {
         verified: 1 of 1 dynamic tables equal their queries
         ");
         assert_snapshot!(program.ok(&["history", "daily"]), @r"
-        name  started_at  state  trigger  action  reason  rows_inserted  rows_deleted  duration  error_message
-        main.daily  [time]  SUCCEEDED  MANUAL  FULL  asked for  0  0  [n]
-        main.daily  [time]  SUCCEEDED  MANUAL  INCREMENTAL  folded the change into its groups (state table): 2 of 10003 source rows changed  2  2  [n]
-        main.daily  [time]  SUCCEEDED  MANUAL  NO_DATA  no source has changed  [n]
-        main.daily  [time]  SUCCEEDED  CREATION  REINITIALIZE  first refresh  102  0  [n]
+        name  started_at  state  trigger  action  reason  rows_read  rows_inserted  rows_deleted  duration  lag_before  lag_after  worker
+        main.daily  [time]  SUCCEEDED  MANUAL  FULL  asked for  0  0  0  [n]  [n]  [n]
+        main.daily  [time]  SUCCEEDED  MANUAL  INCREMENTAL  folded the change into its groups (state table): 2 of 10003 source rows changed  2  2  2  [n]  [n]  [n]
+        main.daily  [time]  SUCCEEDED  MANUAL  NO_DATA  no source has changed  [n]  [n]  [n]
+        main.daily  [time]  SUCCEEDED  CREATION  REINITIALIZE  first refresh  102  102  0  [n]  [n]
         ");
     });
     let latest = program.ok(&["history", "--limit", "1", "--format", "csv"]);

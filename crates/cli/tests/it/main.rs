@@ -8,6 +8,7 @@ mod create;
 mod demo;
 mod doctor;
 mod lifecycle;
+mod operators;
 mod output;
 mod program;
 mod sql;

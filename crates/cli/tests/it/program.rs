@@ -143,7 +143,7 @@ pub fn finish(child: Child) -> Run {
 /// For `insta::with_settings!`: what differs from run to run. Runs of blanks shrink, since columns are as wide as
 /// what was replaced in them.
 pub const FILTERS: [(&str, &str); 8] = [
-    (r#""(lag|duration|bytes)":[0-9.]+"#, "\"$1\":[n]"),
+    (r#""(current_lag|duration|bytes)":[0-9.]+"#, "\"$1\":[n]"),
     (r"\d{4}-\d{2}-\d{2}T[0-9:.]+Z", "[time]"),
     (r"\d{4}-\d{2}-\d{2} \d{2}:\d{2}:\d{2}", "[time]"),
     (r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}", "[id]"),

@@ -50,14 +50,14 @@ fn our_statements_are_understood() {
     main.daily  resumed main.daily
     name  state  action  reason  rows_read  rows_inserted  rows_deleted  duration
     main.daily  SUCCEEDED  FULL  the sources are small: 4 rows, fewer than 1000  3  1  0  [n]
-    schema  name  scheduling_state  target_lag  lag  refresh_mode  last_refresh_status  rows  bytes
+    schema  name  scheduling_state  target_lag  current_lag  refresh_mode  last_refresh_status  rows  bytes
     main  daily  RUNNING  1 hour  [n]  INCREMENTAL  SUCCEEDED  3  [n]
     schema  main
     name  daily
     scheduling_state  RUNNING
     target_lag  1 hour
     effective_lag  1 hour
-    lag  [n]
+    current_lag  [n]
     refresh_mode  INCREMENTAL
     data_version  7
     data_timestamp  [time]
