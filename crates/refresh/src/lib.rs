@@ -21,6 +21,7 @@ mod dry_run;
 mod explain;
 mod group;
 mod graph;
+mod information;
 mod measured;
 mod news;
 mod poll;

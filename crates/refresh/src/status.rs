@@ -40,6 +40,10 @@ pub struct Status {
     pub scheduling_state: String,
     /// Why it is suspended.
     pub suspended_reason: Option<String>,
+    /// At whose will it is suspended: `USER`, `UPSTREAM` or `FAILURES`.
+    pub suspended_by: Option<String>,
+    /// Since when it is suspended.
+    pub suspended_since: Option<Timestamp>,
     /// The target lag as it was set; `-` without one.
     pub target_lag: String,
     /// What it is held to, by itself and by what reads it.
@@ -250,6 +254,12 @@ fn status_of(overview: &Overview, table: &DynamicTable) -> Status {
         (Scheduler::Enable, own) => own,
         (Scheduler::Disable, _) => None,
     };
+    let (suspended_reason, suspended_by, suspended_since) = match &definition.state {
+        SchedulingState::Suspended { by, reason, since } => {
+            (reason.clone(), Some(by.as_str().to_owned()), Some(*since))
+        }
+        SchedulingState::Running => (None, None, None),
+    };
     Status {
         id: definition.id,
         name: definition.name.clone(),
@@ -257,10 +267,9 @@ fn status_of(overview: &Overview, table: &DynamicTable) -> Status {
             (SchedulingState::Running, None) => "PENDING_INIT".to_owned(),
             (state, _) => state.as_str().to_owned(),
         },
-        suspended_reason: match &definition.state {
-            SchedulingState::Suspended { reason, .. } => reason.clone(),
-            SchedulingState::Running => None,
-        },
+        suspended_reason,
+        suspended_by,
+        suspended_since,
         target_lag: own.map_or_else(|| "-".to_owned(), |lag| lag.to_string()),
         effective_lag: effective.map(shown),
         measured_against: match own {

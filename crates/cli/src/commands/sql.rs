@@ -103,7 +103,7 @@ fn execute(
         }
         Statement::Other(sql) => {
             let started = Instant::now();
-            let rows = tables.session().query(sql).map_err(|error| place(error, text, located.offset))?;
+            let rows = tables.query(sql).map_err(|error| place(error, text, located.offset))?;
             print_rows(context, sql, rows, limit, started);
         }
     }

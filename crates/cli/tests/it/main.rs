@@ -7,6 +7,7 @@ mod configuration;
 mod create;
 mod demo;
 mod doctor;
+mod information;
 mod lifecycle;
 mod operators;
 mod output;
