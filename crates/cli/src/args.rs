@@ -150,6 +150,8 @@ pub enum Command {
     History(HistoryArgs),
     /// Show which dynamic tables read what, with the state and lag of each
     Graph(GraphArgs),
+    /// Watch workers, running refreshes and the most urgent dynamic tables
+    Top(TopArgs),
     /// Show how a dynamic table is refreshed, and why so
     Explain(ExplainArgs),
     /// Compare dynamic tables with what their queries give at their data version
@@ -364,10 +366,32 @@ Examples:
   dynamic-tables graph
   dynamic-tables graph daily                        # what it reads and what reads it, however far away
   dynamic-tables graph --format dot | dot -Tsvg > graph.svg
-  dynamic-tables graph --format json")]
+  dynamic-tables graph --format json
+  dynamic-tables graph daily --history              # what it was when")]
 pub struct GraphArgs {
     /// Only what this table or dynamic table reads, directly or not, and what reads it
     pub name: Option<String>,
+    /// Show what the dynamic tables were when instead, the latest first
+    #[arg(long)]
+    pub history: bool,
+    /// How many periods of the history at most
+    #[arg(long, value_name = "N", default_value_t = 20, allow_negative_numbers = true, requires = "history")]
+    pub limit: u32,
+}
+
+/// Arguments of `top`.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+On a terminal it is looked at again every second, until q is pressed. Where there is none it is printed once.
+
+Examples:
+  dynamic-tables top
+  dynamic-tables top --once
+  dynamic-tables top --format json | jq '.tables[] | select(.activity == \"DUE\")'")]
+pub struct TopArgs {
+    /// Print it once
+    #[arg(long)]
+    pub once: bool,
 }
 
 /// Arguments of `explain`.

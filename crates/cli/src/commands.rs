@@ -19,6 +19,7 @@ mod resume;
 mod sql;
 mod status;
 mod suspend;
+mod top;
 mod validate;
 mod verify;
 mod worker;
@@ -106,6 +107,7 @@ pub fn run(context: &mut Context<'_>, command: &Command) -> Result<()> {
         Command::Rename(args) => rename::run(context, args),
         Command::History(args) => history::run(context, args),
         Command::Graph(args) => graph::run(context, args),
+        Command::Top(args) => top::run(context, args),
         Command::Explain(args) => explain::run(context, args),
         Command::Verify(args) => verify::run(context, args),
         Command::Sql(args) => sql::run(context, args),

@@ -132,6 +132,17 @@ impl Listing {
         self.rows.is_empty()
     }
 
+    /// How many rows there are.
+    pub fn len(&self) -> usize {
+        self.rows.len()
+    }
+
+    /// Columns and values as a person reads them.
+    pub fn texts(&self) -> (Vec<String>, Vec<Vec<String>>) {
+        let row = |row: &Vec<Cell>| row.iter().map(|cell| cell.for_person(self.null)).collect();
+        (self.columns.clone(), self.rows.iter().map(row).collect())
+    }
+
     /// For a person. With a width, lines and wrapping as a terminal of that width allows, without the dispensable columns that
     /// do not fit; without, plain columns that `grep` and `awk` like.
     pub fn to_table(&self, width: Option<u16>) -> String {

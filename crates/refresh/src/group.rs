@@ -217,7 +217,9 @@ impl DynamicTables {
             let refresh = Refresh::begin(id, name, manner.trigger, manner.worker.map(str::to_owned));
             Refresh { claim: Some(manner.held.id()), ..refresh }
         });
-        let lag_before = lag(refresh.started_at, table.progress.data_timestamp);
+        // What was right until the first commit that it has not seen is not stale before that.
+        let right_until = self.right_until(&table, &course.tables, &course.changes, refresh.started_at);
+        let lag_before = lag(refresh.started_at, right_until);
         refresh.lag_before_seconds = lag_before.map(|lag| lag.as_secs_f64());
         let begin = |refresh: &Refresh| match is_begun {
             true => Ok(()),

@@ -7,6 +7,7 @@
 //!
 //! This crate does not know HTTP, terminals or worker processes.
 
+mod activity;
 mod affected;
 mod alter;
 mod analysis;
@@ -43,6 +44,7 @@ mod validate;
 mod verify;
 
 pub use claimed::Lease;
+pub use activity::{Activity, Watched};
 pub use describe::Description;
 pub use explain::{Choice, ExplainedNode, ExplainedSource, Explanation};
 pub use graph::{Graph, GraphNode};

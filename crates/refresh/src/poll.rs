@@ -323,7 +323,7 @@ impl DynamicTables {
 
     /// The time up to which the content of a table is known to be right. What depends on the time itself is right
     /// when it is computed.
-    fn right_until(
+    pub(crate) fn right_until(
         &self,
         table: &DynamicTable,
         tables: &[DynamicTable],

@@ -8,7 +8,7 @@ use std::time::Duration;
 use error::Result;
 use jiff::Timestamp;
 use lake::Changes;
-use registry::{DynamicTable, HistoryFilter, Refresh, RefreshState, SchedulingState};
+use registry::{DynamicTable, GraphFilter, GraphPeriod, HistoryFilter, Refresh, RefreshState, SchedulingState};
 use scheduler::{EffectiveLag, Schedule};
 use sql::names::{ObjectName, TableName};
 use sql::properties::{Scheduler, TargetLag};
@@ -27,7 +27,7 @@ const STATISTICS_ROWS: u32 = 100_000;
 const LONGEST_OVERHANG: Duration = Duration::from_secs(86_400);
 
 /// More refreshes than this do not run at once.
-const MOST_EXECUTING: u32 = 10_000;
+pub(crate) const MOST_EXECUTING: u32 = 10_000;
 
 /// The state of one dynamic table.
 #[derive(Clone, Debug)]
@@ -203,6 +203,24 @@ impl DynamicTables {
         Ok(())
     }
 
+    /// What dynamic tables were when, the latest periods first; reaches tables that were dropped.
+    ///
+    /// # Errors
+    /// `QUERY` for a name that never was one.
+    pub fn graph_history(&self, name: Option<&ObjectName>, limit: u32) -> Result<Vec<GraphPeriod>> {
+        let mut filter = GraphFilter::default();
+        if let Some(name) = name {
+            let resolved = self.resolve(name)?;
+            match self.registry.get(&resolved)? {
+                Some(table) => filter.table = Some(table.definition.id),
+                None => filter.name = Some(resolved.clone()),
+            }
+            let periods = self.registry.graph_history(&filter, limit)?;
+            return if periods.is_empty() && filter.table.is_none() { Err(unknown(&resolved)) } else { Ok(periods) };
+        }
+        self.registry.graph_history(&filter, limit)
+    }
+
     /// Forgets publications whose snapshots the lake has expired. How many those were.
     ///
     /// # Errors
@@ -245,7 +263,7 @@ impl DynamicTables {
 }
 
 /// What registry and schedule say of a table; what the lake and the history say is added by others.
-fn status_of(overview: &Overview, table: &DynamicTable) -> Status {
+pub(crate) fn status_of(overview: &Overview, table: &DynamicTable) -> Status {
     let definition = &table.definition;
     let progress = &table.progress;
     let last = progress.last_refresh.as_ref();

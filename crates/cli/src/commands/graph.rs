@@ -1,20 +1,27 @@
 //! `graph`: which dynamic tables read what, as a tree for a person, as nodes and edges for a program.
 
 use ::refresh::{Graph, GraphNode};
-use ::sql::names::ObjectName;
+use ::sql::names::{ObjectName, TableName};
 use error::Result;
+use registry::{GraphInput, GraphPeriod};
 use serde_json::{Map, Value, json};
 
 use crate::args::GraphArgs;
 use crate::commands::Context;
 use crate::commands::status::fields;
-use crate::listing::{Cell, Listing};
+use crate::listing::{Cell, Listing, moment, optional};
 use crate::printer::Format;
 
 /// Shows the graph.
 pub fn run(context: &mut Context<'_>, args: &GraphArgs) -> Result<()> {
     let name = args.name.as_deref().map(ObjectName::parse).transpose()?;
     let tables = context.open()?;
+    if args.history {
+        let periods = tables.graph_history(name.as_ref(), args.limit)?;
+        let listing = past(&periods, context.printer.format() != Format::Table);
+        context.printer.listing_or(&listing, "there was no dynamic table yet");
+        return Ok(());
+    }
     let graph = tables.graph(name.as_ref())?;
     match context.printer.format() {
         Format::Table => context.printer.listing_or(&tree(&graph), "there is no dynamic table"),
@@ -23,6 +30,32 @@ pub fn run(context: &mut Context<'_>, args: &GraphArgs) -> Result<()> {
         Format::Dot => context.printer.text(&to_dot(&graph)),
     }
     Ok(())
+}
+
+/// What dynamic tables were when; the query only for a program.
+fn past(periods: &[GraphPeriod], wide: bool) -> Listing {
+    let columns =
+        ["valid_from", "valid_to", "name", "alter_trigger", "scheduling_state", "target_lag", "refresh_mode"];
+    let mut listing = Listing::new(columns.into_iter().chain(["inputs"]).chain(wide.then_some("query")))
+        .dispensable(["refresh_mode", "target_lag"]);
+    for period in periods {
+        let node = &period.node;
+        let words = |words: Vec<String>| if wide { words.into() } else { Cell::from(words.join(", ")) };
+        let input = |input: &GraphInput| TableName::new(&input.schema, &input.name).to_string();
+        let mut row = vec![
+            moment(Some(period.valid_from)),
+            moment(period.valid_to),
+            node.name.to_string().into(),
+            words(period.alter_trigger.iter().map(ToString::to_string).collect()),
+            node.scheduling_state.as_str().into(),
+            optional(node.target_lag.as_deref(), Into::into),
+            node.refresh_mode.as_str().into(),
+            words(node.inputs.iter().map(input).collect()),
+        ];
+        row.extend(wide.then(|| node.query.as_str().into()));
+        listing.row(row);
+    }
+    listing
 }
 
 /// What is said of a dynamic table in the tree.

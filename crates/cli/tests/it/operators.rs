@@ -97,3 +97,35 @@ fn failures_and_lag_over_time() {
     error: the following required arguments were not provided:
     ");
 }
+
+#[test]
+fn top_shows_the_most_urgent_first() {
+    let program = with_a_graph();
+    let top = program.ok(&["top"]);
+    let (activity, tables) = top.split_once("\n\ntable ").unwrap();
+    assert_eq!(activity, "no worker has reported\n\nno refresh is running");
+    let first = |line: &str| line.split_whitespace().next().unwrap_or_default().to_owned();
+    let order: Vec<String> = tables.lines().skip(1).map(first).collect();
+    assert_eq!(order, ["main.fragile", "main.daily", "main.pairs", "main.weekly"], "{top}");
+    assert!(tables.contains("SUSPENDED") && tables.contains("too large"), "{top}");
+    let json = program.ok(&["top", "--once", "--format", "json"]);
+    assert!(json.starts_with("{\n  \"workers\": [],\n  \"running\": [],\n  \"tables\": ["), "{json}");
+}
+
+#[test]
+fn the_past_of_the_graph() {
+    let program = with_a_graph();
+    program.ok(&["alter", "weekly", "--set", "TARGET_LAG='1 day'"]);
+    program.ok(&["drop", "fragile"]);
+    insta::with_settings!({ filters => FILTERS }, {
+        assert_snapshot!(program.ok(&["graph", "weekly", "--history"]), @r"
+        valid_from  valid_to  name  alter_trigger  scheduling_state  target_lag  refresh_mode  inputs
+        [time]  main.weekly  ALTER_TARGET_LAG  SUSPENDED  1 day  INCREMENTAL  main.daily
+        [time]  [time]  main.weekly  SUSPEND  SUSPENDED  1 hour  INCREMENTAL  main.daily
+        [time]  [time]  main.weekly  CREATE_DYNAMIC_TABLE  RUNNING  1 hour  INCREMENTAL  main.daily
+        ");
+    });
+    let dropped = program.ok(&["graph", "fragile", "--history", "--limit", "1", "--format", "csv"]);
+    assert!(dropped.contains(",main.fragile,DROP,"), "{dropped}");
+    program.fails(1, &["graph", "nothing", "--history"]);
+}

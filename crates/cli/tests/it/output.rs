@@ -58,8 +58,8 @@ fn help_teaches() {
         assert!(help.contains(part), "{part}");
     }
     for verb in [
-        "create", "validate", "list", "status", "alter", "refresh", "drop", "rename", "history", "graph", "verify",
-        "sql", "worker",
+        "create", "validate", "list", "status", "alter", "refresh", "drop", "rename", "history", "graph", "top",
+        "verify", "sql", "worker",
     ] {
         let help = program.ok(&[verb, "--help"]);
         assert!(help.contains("Example"), "{verb} --help shows no example");
