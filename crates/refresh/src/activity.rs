@@ -59,7 +59,8 @@ impl DynamicTables {
             .tables
             .iter()
             .map(|table| {
-                let mut status = status_of(&overview, table);
+                let right_until = self.right_until(table, &overview.tables, &overview.changes, overview.now);
+                let mut status = status_of(&overview, table, right_until);
                 status.executing_refresh = refreshed.get(&status.id).copied();
                 let used = |lag: Duration, target: Duration| lag.as_secs_f64() / target.as_secs_f64();
                 let lag_used = status.lag.zip(status.measured_against).map(|(lag, target)| used(lag, target));

@@ -388,7 +388,7 @@ impl DynamicTables {
 /// The time up to which the content of a table is known to be right: that of the first commit after its data version
 /// which it might have to follow, or now. What dynamic tables publish is no news by itself, it follows from such
 /// commits; only what an isolated one publishes is.
-pub(crate) fn right_until(
+fn right_until(
     table: &DynamicTable,
     tables: &[DynamicTable],
     changes: &Changes,

@@ -14,7 +14,6 @@ use sql::names::{ObjectName, TableName};
 use sql::properties::{Scheduler, TargetLag};
 use uuid::Uuid;
 
-use crate::poll::right_until;
 use crate::record::lag;
 use crate::tables::{DynamicTables, unknown};
 
@@ -167,7 +166,13 @@ impl DynamicTables {
             .rev()
             .map(|refresh| (refresh.table, refresh.id))
             .collect();
-        let mut statuses: Vec<Status> = wanted.iter().map(|table| status_of(overview, table)).collect();
+        let mut statuses: Vec<Status> = wanted
+            .iter()
+            .map(|table| {
+                let right_until = self.right_until(table, &overview.tables, &overview.changes, overview.now);
+                status_of(overview, table, right_until)
+            })
+            .collect();
         for status in &mut statuses {
             status.executing_refresh = executing.get(&status.id).copied();
             if let Some((rows, bytes)) = stored.get(&status.name) {
@@ -263,7 +268,7 @@ impl DynamicTables {
 }
 
 /// What registry and schedule say of a table; what the lake and the history say is added by others.
-pub(crate) fn status_of(overview: &Overview, table: &DynamicTable) -> Status {
+pub(crate) fn status_of(overview: &Overview, table: &DynamicTable, right_until: Option<Timestamp>) -> Status {
     let definition = &table.definition;
     let progress = &table.progress;
     let last = progress.last_refresh.as_ref();
@@ -295,7 +300,7 @@ pub(crate) fn status_of(overview: &Overview, table: &DynamicTable) -> Status {
             Some(TargetLag::Downstream) => effective.and_then(EffectiveLag::duration),
             None => None,
         },
-        lag: lag(overview.now, right_until(table, &overview.tables, &overview.changes, overview.now)),
+        lag: lag(overview.now, right_until),
         lag_statistics: None,
         refresh_mode: if definition.incremental { "INCREMENTAL" } else { "FULL" }.to_owned(),
         refresh_mode_reason: definition.refresh_mode_reason.clone(),
