@@ -77,6 +77,19 @@ impl Session {
         self.row(&sql, read_snapshot)?.time()
     }
 
+    /// The newest snapshot, where one is known that was the newest before: what is older is not read again.
+    pub fn newest_snapshot(&self, known: SnapshotId) -> Result<Snapshot> {
+        let sql = format!(
+            "SELECT snapshot_id::BIGINT, {TIME} FROM {} AS s WHERE snapshot_id >= {known} ORDER BY snapshot_id DESC LIMIT 1",
+            self.metadata("ducklake_snapshot")
+        );
+        match self.rows(&sql, read_snapshot)?.pop() {
+            Some(found) => found.time(),
+            // The lake was put back to an older state.
+            None => self.current_snapshot(),
+        }
+    }
+
     /// A snapshot, or `None` if there is none of that id (any more).
     pub fn snapshot(&self, id: SnapshotId) -> Result<Option<Snapshot>> {
         let snapshots = self.metadata("ducklake_snapshot");

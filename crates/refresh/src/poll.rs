@@ -104,7 +104,10 @@ impl DynamicTables {
     pub fn look(&self, poll: &Poll) -> Result<Look> {
         let news = self.registry.news()?;
         let now = poll.now.unwrap_or(news.now);
-        let current = self.session.current_snapshot()?;
+        let current = match self.quiet.get() {
+            Some(quiet) => self.session.newest_snapshot(quiet.snapshot)?,
+            None => self.session.current_snapshot()?,
+        };
         let mut look = Look { sleep: poll.interval, changes: news.changes, ..Look::default() };
         let is_quiet =
             |quiet: &Quiet| quiet.changes == news.changes && quiet.snapshot == current.id && now < quiet.until;

@@ -85,11 +85,18 @@ impl<Open: Fn(Opening) -> Result<DynamicTables>> Worker<Open> {
         let mut outage: Option<Outage> = None;
         let mut opening = Opening::First;
         while !shutdown.is_requested() {
-            let shift = self.shift(opening, shutdown, events, received, &mut summary, &mut outage);
+            let opened = (self.open)(opening);
+            let may_wait = !self.options.once && (opening == Opening::Again || opened.is_ok());
+            let shift = opened.and_then(|tables| {
+                if opening == Opening::First {
+                    self.greet(&tables);
+                }
+                self.shift(&tables, shutdown, events, received, &mut summary, &mut outage)
+            });
             self.running.set(Vec::new());
             match shift {
                 Ok(()) => break,
-                Err(error) if self.options.once || opening == Opening::First => return Err(error),
+                Err(error) if !may_wait => return Err(error),
                 Err(error) => {
                     match &mut outage {
                         Some(outage) => outage.goes_on(&error),
@@ -109,20 +116,16 @@ impl<Open: Fn(Opening) -> Result<DynamicTables>> Worker<Open> {
     /// may be spoilt, and all of them are closed: some catalogs take one opener at a time.
     fn shift(
         &self,
-        opening: Opening,
+        tables: &DynamicTables,
         shutdown: &Shutdown,
         events: &Sender<Event>,
         received: &Receiver<Event>,
         summary: &mut Summary,
         outage: &mut Option<Outage>,
     ) -> Result<()> {
-        let tables = (self.open)(opening)?;
         tables.set_lease(self.options.lease);
-        if opening == Opening::First {
-            self.greet(&tables);
-        }
         self.identity.give_back(tables.registry())?;
-        self.tidy_up(&tables);
+        self.tidy_up(tables);
         // What was left of an earlier shift.
         while received.try_recv().is_ok() {}
         let record = |state| self.identity.record(self.options.queues.clone(), self.options.concurrency, state);
@@ -132,9 +135,9 @@ impl<Open: Fn(Opening) -> Result<DynamicTables>> Worker<Open> {
             lease: self.options.lease,
         };
         let ear = Ear::listen(tables.registry(), voice, events.clone())?;
-        let mut crew = Crew::hire(&tables, self.options.concurrency, self.identity.as_str(), shutdown, events)?;
+        let mut crew = Crew::hire(tables, self.options.concurrency, self.identity.as_str(), shutdown, events)?;
         self.running.set(crew.interrupters());
-        let worked = self.look_and_hand_out(&tables, &mut crew, shutdown, received, summary, outage);
+        let worked = self.look_and_hand_out(tables, &mut crew, shutdown, received, summary, outage);
         drop(ear);
         if worked.is_ok() && !crew.is_idle() {
             let draining = record(WorkerState::Draining);
