@@ -3,6 +3,7 @@
 use std::sync::atomic::Ordering;
 
 use error::{Code, Error, Result};
+use failpoint::fail_point;
 use sql::names::{TableName, quote_identifier, quote_literal};
 
 use crate::snapshot::{TIME, read_snapshot};
@@ -174,11 +175,13 @@ impl Session {
         extra_info: &str,
     ) -> std::result::Result<SnapshotId, NotPublished> {
         self.execute("BEGIN")?;
+        fail_point!("transaction-begun");
         let current =
             format!("SELECT id::BIGINT FROM ducklake_current_snapshot({})", quote_literal(&self.lake.alias));
         let before = self.row(&current, |row| row.get(0))?;
         // Watermarks first: whoever lost the race writes no data files.
         self.move_watermarks(&publication.watermarks)?;
+        fail_point!("watermarks-moved");
         for statement in &publication.statements_before {
             self.execute(statement)?;
         }
@@ -193,7 +196,9 @@ impl Session {
             quote_literal(&publication.message),
             quote_literal(extra_info)
         ))?;
+        fail_point!("commit");
         self.execute("COMMIT")?;
+        fail_point!("committed");
         Ok(before)
     }
 
@@ -211,9 +216,11 @@ impl Session {
                 self.execute(&format!("DELETE FROM {table} WHERE rowid IN ({select}\n)"))?;
             }
         }
+        fail_point!("rows-deleted");
         if let Some(select) = &change.insert {
             self.execute(&format!("INSERT INTO {table} {select}"))?;
         }
+        fail_point!("rows-inserted");
         Ok(())
     }
 
@@ -362,6 +369,7 @@ impl Session {
             quote_literal(&Provenance::default().to_json()?)
         ))?;
         self.execute("COMMIT")?;
+        fail_point!("watermarks-created");
         self.execute(&format!(
             "CALL {alias}.set_option('data_inlining_row_limit', {INLINED_WATERMARKS}, schema => {}, table_name => {})",
             quote_literal(SCHEMA),

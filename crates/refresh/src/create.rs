@@ -11,6 +11,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use error::{Code, Error, Result, Span};
+use failpoint::fail_point;
 use jiff::Timestamp;
 use lake::SnapshotId;
 use registry::{
@@ -170,6 +171,7 @@ impl DynamicTables {
 
     /// Refreshes a table and what it reads; a failure is an error.
     fn first_refresh(&self, tables: Vec<DynamicTable>, id: Uuid, renewed: &HashSet<Uuid>) -> Result<RefreshReport> {
+        fail_point!("first-refresh");
         let order = with_upstream(&tables, &HashSet::from([id]))?;
         let held = self.hold_patiently(None, &order)?;
         let tables = self.followed(tables)?;

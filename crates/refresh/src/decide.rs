@@ -4,6 +4,7 @@ use std::cell::Cell;
 use std::sync::Arc;
 
 use error::{Code, Result};
+use failpoint::fail_point;
 use lake::{SnapshotId, Watermark};
 use registry::{DynamicTable, HistoryFilter, RefreshAction, RefreshState};
 use sql::names::TableName;
@@ -202,6 +203,7 @@ impl DynamicTables {
             return full_outcome(Chosen { action: RefreshAction::Full, reason }, &stored, figures, steps);
         }
         let mut changes = self.read_changes(plan, &spans, windows, &course.unpublished, clock)?;
+        fail_point!("changes-read");
         steps.end("read changes");
         figures.changed_rows = changes.came + changes.went;
         if figures.changed_rows == 0 && !moved {

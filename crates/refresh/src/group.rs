@@ -8,6 +8,7 @@ use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use error::{Code, Error, Result};
+use failpoint::fail_point;
 use lake::Watermark;
 use registry::{DynamicTable, Refresh, RefreshState};
 use uuid::Uuid;
@@ -302,8 +303,10 @@ impl DynamicTables {
             agreement = Agreement::Unknown("the lake is older than what was read from it".to_owned());
         }
         let situation = self.situation(course, table, watermark.as_ref(), &agreement)?;
+        fail_point!("decided");
         steps.end("decide");
         let outcome = self.compute(course, table, &situation, full, steps)?;
+        fail_point!("computed");
         Ok(Some((watermark, situation, outcome)))
     }
 

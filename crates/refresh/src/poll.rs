@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use error::{Code, Result};
+use failpoint::fail_point;
 use jiff::Timestamp;
 use lake::Changes;
 use registry::{DynamicTable, RefreshState, RefreshTrigger, SchedulingState, SuspendedBy};
@@ -102,6 +103,7 @@ impl DynamicTables {
     /// # Errors
     /// What the registry or the lake say when they cannot be asked.
     pub fn look(&self, poll: &Poll) -> Result<Look> {
+        fail_point!("look");
         let news = self.registry.news()?;
         let now = poll.now.unwrap_or(news.now);
         let current = match self.quiet.get() {
@@ -191,6 +193,7 @@ impl DynamicTables {
         let Some(held) = self.hold(worker, &order)? else {
             return Ok(Done { taken: true, ..done });
         };
+        fail_point!("claimed");
         let tables = self.registered_at(self.registry.news()?.changes)?;
         // Somebody else refreshed them between the look and the claim: they are not due any more, or are so anew.
         let as_seen = |(id, version): &(Uuid, Option<i64>)| {
@@ -219,6 +222,7 @@ impl DynamicTables {
             }
         })?;
         self.suspend_hopeless(&course.tables, &failures)?;
+        fail_point!("release");
         Ok(done)
     }
 

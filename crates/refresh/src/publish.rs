@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 
 use backon::{BlockingRetryable, ExponentialBuilder};
 use error::{Code, Error, Result};
+use failpoint::fail_point;
 use lake::{NotPublished, ProvenanceEntry, Publication, Snapshot, TableChange, Watermark, WatermarkMove};
 use registry::{DynamicTable, RefreshState};
 use sql::names::{TableName, quote_identifier};
@@ -197,6 +198,7 @@ impl DynamicTables {
             if !self.windows_hold(pending)? {
                 return Err(Refusal::Compacted);
             }
+            fail_point!("publish");
             self.session.publish(publication).map_err(Refusal::Lake)
         };
         let conflict = |refusal: &Refusal| {

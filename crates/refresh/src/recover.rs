@@ -3,6 +3,7 @@
 //! The lake's watermark is moved in the transaction that publishes, so it is the truth; the registry follows.
 
 use error::Result;
+use failpoint::fail_point;
 use jiff::Timestamp;
 use lake::Watermark;
 use registry::{
@@ -115,6 +116,7 @@ impl DynamicTables {
     }
 
     fn adopt(&self, table: &mut DynamicTable, ahead: &Ahead<'_>) -> Result<()> {
+        fail_point!("adopt");
         let Ahead { watermark, snapshot, published_at } = *ahead;
         let before = table.progress.clone();
         let after = self.progress_of(table, ahead)?;

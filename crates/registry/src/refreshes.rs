@@ -1,6 +1,7 @@
 //! Operations on refreshes: begin, end, list, tidy up.
 
 use error::{Code, Error, Result};
+use failpoint::fail_point;
 use jiff::Timestamp;
 use uuid::Uuid;
 
@@ -19,6 +20,7 @@ impl Registry {
     /// Writes the history rows of refreshes that begin. A transaction of its own: whatever happens to the refresh,
     /// that it was begun is known.
     pub fn begin_refreshes(&self, refreshes: &[Refresh]) -> Result<()> {
+        fail_point!("begin");
         self.store.transaction(async |transaction| {
             for refresh in refreshes {
                 let mut row = refresh_identity_columns(refresh);
@@ -26,13 +28,16 @@ impl Registry {
                 transaction.execute(Statement::insert("refresh_history", row)).await?;
             }
             Ok(())
-        })
+        })?;
+        fail_point!("begun");
+        Ok(())
     }
 
     /// Writes how refreshes ended and how far their tables are now, all or nothing. A refresh id or snapshot that is
     /// new makes a publication. If the progress of one of them is not what it was when it was read, somebody else has
     /// published: a conflict, and nothing is written.
     pub fn finish_refreshes(&self, finished: &[FinishedRefresh]) -> Result<()> {
+        fail_point!("finish");
         let rewired: Vec<Uuid> =
             finished.iter().filter(|one| one.sources.is_some()).map(|one| one.refresh.table).collect();
         self.store.transaction(async |transaction| {
@@ -54,7 +59,9 @@ impl Registry {
                 true => tell_change(transaction).await,
                 false => Ok(()),
             }
-        })
+        })?;
+        fail_point!("finished");
+        Ok(())
     }
 
     /// The last `limit` refreshes that the filter lets through, the newest first.

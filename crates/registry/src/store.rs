@@ -6,6 +6,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use error::{Code, Error, Result};
+use failpoint::fail_point;
 use sqlx::postgres::{PgPool, Postgres};
 use sqlx::sqlite::{Sqlite, SqlitePool};
 use tokio::runtime::{Builder, Handle, Runtime};
@@ -115,6 +116,7 @@ impl Store {
                 }
             };
             let result = work(&mut transaction).await?;
+            fail_point!("registry-commit");
             match (transaction, &result) {
                 (Transaction::Postgres(transaction), Some(_)) => transaction.commit().await,
                 (Transaction::Postgres(transaction), None) => transaction.rollback().await,
@@ -122,6 +124,7 @@ impl Store {
                 (Transaction::Sqlite(transaction), None) => transaction.rollback().await,
             }
             .map_err(translate)?;
+            fail_point!("registry-committed");
             Ok(result)
         })
     }
