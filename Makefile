@@ -9,7 +9,7 @@ features = $(if $(BUNDLED),--features bundled)
 program = --package dynamic-tables $(features)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup build release test tpc fuzz lint fmt demo
+.PHONY: help setup build release test tpc fuzz faults lint fmt demo
 
 help: ## Show what there is
 	@sed -n 's/^\([a-z]*\):.*## /\1|/p' $(MAKEFILE_LIST) | while IFS='|' read -r name text; do printf '  make %-9s %s\n' "$$name" "$$text"; done
@@ -57,6 +57,16 @@ fuzz: ## Compare random dynamic tables with their queries: SEED=1 CASES=500
 	@QUIET=1 scripts/setup extensions
 	@$(environment) && "$$CARGO_TARGET_DIR/debug/fuzz" --seed $(SEED) --cases $(CASES) $(if $(CASE),--case $(CASE)) \
 		$(if $(SECONDS),--seconds $(SECONDS)) $(if $(KEEP),--keep $(KEEP))
+
+FAULTS ?= 300
+
+# ROUND=n runs one round alone, WORKERS=n fixes their number, SECONDS=n stops after so long, KEEP=folder says where failing rounds go.
+faults: ## Kill, stop, cut off and fail workers at every step: SEED=1 FAULTS=300
+	@QUIET=1 scripts/setup library
+	@$(environment) && cargo build --package dynamic-tables-faults $(features)
+	@QUIET=1 scripts/setup extensions postgresql
+	@$(environment) && "$$CARGO_TARGET_DIR/debug/faults" --seed $(SEED) --faults $(FAULTS) $(if $(ROUND),--round $(ROUND)) \
+		$(if $(WORKERS),--workers $(WORKERS)) $(if $(SECONDS),--seconds $(SECONDS)) $(if $(KEEP),--keep $(KEEP))
 
 demo: ## Watch it work on a year of real flights
 	@QUIET=1 scripts/setup library

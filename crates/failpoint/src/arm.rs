@@ -19,6 +19,9 @@ pub const LOG: &str = "DYNAMIC_TABLES_FAULTS_LOG";
 /// The address `host:port` of who cuts the connections of this process when somebody connects there.
 pub const CONTROL: &str = "DYNAMIC_TABLES_FAULTS_CONTROL";
 
+/// If it is set, the process ends with its standard input: with whoever holds the other end.
+pub const LIFELINE: &str = "DYNAMIC_TABLES_FAULTS_LIFELINE";
+
 /// How long the disk stays full.
 const FULL_DISK: Duration = Duration::from_secs(1);
 /// How long the one who cuts connections may take.
@@ -51,6 +54,12 @@ struct Armed<'a> {
 /// # Errors
 /// `CONFIGURATION` for an unknown point or action.
 pub fn arm() -> Result<()> {
+    if std::env::var_os(LIFELINE).is_some() {
+        std::thread::spawn(|| {
+            let _ = std::io::stdin().read_to_end(&mut Vec::new());
+            std::process::exit(2);
+        });
+    }
     let Ok(faults) = std::env::var(FAULTS) else { return Ok(()) };
     for fault in faults.split(';').filter(|fault| !fault.is_empty()) {
         parse(fault).and_then(|armed| set(&armed)).map_err(|why| {
@@ -157,9 +166,17 @@ mod tests {
 
     #[test]
     fn what_is_wrong_is_said() {
-        assert_eq!(parse("commit=kill@3"), Ok(Armed { point: "commit", action: Action::Kill, name: "kill", time: 3 }));
+        assert_eq!(
+            parse("commit=kill@3"),
+            Ok(Armed { point: "commit", action: Action::Kill, name: "kill", time: 3 })
+        );
         assert_eq!(parse("look=enospc").map(|armed| armed.time), Ok(1));
-        for (fault, why) in [("commit", "not point"), ("comit=kill", "no fail point"), ("commit=burn", "no action"), ("commit=kill@0", "from 1")] {
+        for (fault, why) in [
+            ("commit", "not point"),
+            ("comit=kill", "no fail point"),
+            ("commit=burn", "no action"),
+            ("commit=kill@0", "from 1"),
+        ] {
             assert!(parse(fault).is_err_and(|said| said.contains(why)), "{fault}");
         }
     }

@@ -8,7 +8,7 @@
 mod arm;
 
 #[cfg(feature = "failpoints")]
-pub use arm::{CONTROL, FAULTS, LOG, arm, injected};
+pub use arm::{CONTROL, FAULTS, LIFELINE, LOG, arm, injected};
 
 #[cfg(feature = "failpoints")]
 #[doc(hidden)]

@@ -34,7 +34,8 @@ impl Place {
         };
         let folder = made.map_err(|cause| broken("no folder for a round", cause))?;
         let at = |name: &str| folder.path().join(name).display().to_string();
-        let server = if [round.catalog, round.registry].contains(&Kind::Postgres) { Some(Postgres::shared()?) } else { None };
+        let server =
+            if [round.catalog, round.registry].contains(&Kind::Postgres) { Some(Postgres::shared()?) } else { None };
         let fresh = |postgres: &Postgres| postgres.fresh_database();
         let lake = match (round.catalog, server) {
             (Kind::Postgres, Some(server)) => {

@@ -1,6 +1,7 @@
 //! One round: tables are created, workers start, faults happen, the writer stops, the workers bring everything up, and what
 //! there is then is judged.
 
+use std::collections::BTreeSet;
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
@@ -15,17 +16,17 @@ use serde_json::Value;
 use crate::place::Place;
 use crate::plan::{Deck, Fault, Round, at_creation};
 use crate::program::Program;
-use crate::reader::{Disagreement, Seen, compare_now, read};
+use crate::reader::{Disagreement, Reader, Seen};
 use crate::tables::{SOURCES, TABLES, definitions};
 use crate::tally::Tally;
 use crate::worker::{Armed, Worker};
-use crate::writer::{Written, write};
+use crate::writer::{Written, newest_snapshot, write};
 use crate::{broken, tally};
 
 /// How long a command that lists something, or creates or verifies tables, may take.
 const COMMAND_LIMIT: Duration = Duration::from_secs(90);
 /// How long the workers may take to bring everything to the newest snapshot once nobody writes any more.
-const SETTLE_LIMIT: Duration = Duration::from_secs(90);
+const SETTLE_LIMIT: Duration = Duration::from_secs(180);
 /// How long a worker may take to end: its grace period of 5 seconds, 10 to roll back, and some more on a busy machine.
 const END_LIMIT: Duration = Duration::from_secs(20);
 /// How long one fault is waited for.
@@ -99,15 +100,23 @@ impl Running<'_> {
         if !self.create()? {
             return Ok((Written::default(), Seen::default()));
         }
-        let mut workers = (0..self.round.workers).map(|number| Worker::new(number, &self.place)).collect::<Result<Vec<_>>>()?;
+        let created = newest_snapshot(&session)?;
+        let mut workers =
+            (0..self.round.workers).map(|number| Worker::new(number, &self.place)).collect::<Result<Vec<_>>>()?;
         let (writing, reading) = (AtomicBool::new(false), AtomicBool::new(false));
         let seed = self.round.seed;
         let sessions = (self.place.session()?, self.place.session()?);
         let (written, seen) = thread::scope(|scope| {
             let _stop = Stop(&[&writing, &reading]);
             let (writers, readers) = sessions;
-            let writer = scope.spawn(|| write(&{ writers }, seed, &writing));
-            let reader = scope.spawn(|| read(&{ readers }, &reading));
+            let writer = scope.spawn(|| {
+                let session = writers;
+                write(&session, seed, &writing)
+            });
+            let reader = scope.spawn(|| {
+                let session = readers;
+                Reader::new(&session)?.read(&reading)
+            });
             self.disturb(&mut workers, deck)?;
             writing.store(true, Ordering::SeqCst);
             let written = writer.join().map_err(|_| broken("the writer", "it panicked"))??;
@@ -117,7 +126,7 @@ impl Running<'_> {
             let seen = reader.join().map_err(|_| broken("the reader", "it panicked"))??;
             Ok::<_, Error>((written, seen))
         })?;
-        self.judge(&session, &seen, written.last)?;
+        self.judge(&session, &seen, (created, written.last))?;
         Ok((written, seen))
     }
 
@@ -236,7 +245,7 @@ impl Running<'_> {
                     worker.start(self.program, &self.place, Vec::new())?;
                 }
             }
-            if asked_at.elapsed() > Duration::from_secs(1) {
+            if asked_at.elapsed() > Duration::from_secs(2) {
                 // What does not answer now may answer at the next look.
                 if self.behind(last).is_ok_and(|behind| behind.is_empty())
                     && self.attempts().is_ok_and(|attempts| attempts.iter().all(|attempt| !is_left(attempt)))
@@ -310,7 +319,7 @@ impl Running<'_> {
     }
 
     /// What there is after the round.
-    fn judge(&mut self, session: &lake::Session, seen: &Seen, last: i64) -> Result<()> {
+    fn judge(&mut self, session: &lake::Session, seen: &Seen, (created, last): (i64, i64)) -> Result<()> {
         for behind in self.behind(last)? {
             self.tally.hangs(behind);
         }
@@ -320,14 +329,17 @@ impl Running<'_> {
             let worker = worker.as_deref().unwrap_or_default();
             self.tally.hangs(format!("a refresh of {table} by {worker} has been running since {started_at}"));
         }
-        for disagreement in seen.disagreements.iter().filter(|seen| !is_excused(seen, &attempts)) {
-            self.tally.torn(disagreement.said.clone());
-        }
+        let all = Reader::new(session)?.look_back(created)?;
+        let unexcused = |seen: &'_ &Disagreement| !is_excused(seen, &attempts);
+        let seen_apart = seen.disagreements.iter().chain(&all.disagreements).filter(unexcused);
+        let torn: BTreeSet<&str> = seen_apart.map(|seen| seen.said.as_str()).collect();
+        torn.into_iter().for_each(|said| self.tally.torn(said.to_owned()));
         for wrong in &seen.wrong {
             self.tally.wrong(wrong);
         }
+        let reader = Reader::new(session)?;
         for table in &TABLES {
-            if let Some(wrong) = compare_now(session, table)? {
+            if let Some(wrong) = reader.compare(table)? {
                 self.tally.wrong(&wrong);
             }
         }
@@ -365,4 +377,28 @@ fn is_excused(disagreement: &Disagreement, attempts: &[Attempt]) -> bool {
         let before = attempt.started_at.duration_since(*at) < SLACK;
         failed && after && before && attempt.table == *behind
     })
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    #[test]
+    fn only_a_failure_of_the_one_behind_at_that_time_excuses() {
+        let time = |second: i64| Timestamp::from_second(1_000 + second).unwrap();
+        let seen = Disagreement { said: String::new(), behind: Some("sums"), since: time(10), at: time(20) };
+        let attempt = |table: &str, state: &str, from: i64, to: i64| Attempt {
+            table: table.to_owned(),
+            state: state.to_owned(),
+            worker: None,
+            started_at: time(from),
+            completed_at: Some(time(to)),
+        };
+        assert!(is_excused(&seen, &[attempt("sums", "FAILED", 14, 15)]));
+        assert!(is_excused(&seen, &[attempt("sums", "UPSTREAM_FAILED", 14, 25)]));
+        assert!(!is_excused(&seen, &[attempt("copies", "FAILED", 14, 15), attempt("sums", "SUCCEEDED", 14, 15)]));
+        assert!(!is_excused(&seen, &[attempt("sums", "FAILED", 1, 5), attempt("sums", "FAILED", 25, 26)]));
+        assert!(!is_excused(&Disagreement { behind: None, ..seen }, &[attempt("sums", "FAILED", 14, 15)]));
+    }
 }

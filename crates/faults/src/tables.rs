@@ -30,12 +30,7 @@ pub enum Pace {
 /// Upstream first.
 pub const TABLES: [Table; 10] = [
     // Nothing is folded or deduplicated here: a row that is lost or doubled shows.
-    Table {
-        name: "copies",
-        pace: Pace::Downstream,
-        query: "SELECT id, grp, balance FROM accounts",
-        compared: "*",
-    },
+    Table { name: "copies", pace: Pace::Downstream, query: "SELECT id, grp, balance FROM accounts", compared: "*" },
     Table {
         name: "sums",
         pace: Pace::Downstream,
@@ -99,7 +94,7 @@ pub const TABLES: [Table; 10] = [
 /// What the sources begin with.
 pub const SOURCES: [&str; 2] = [
     "CREATE TABLE lake.main.accounts AS SELECT i::BIGINT AS id, (i % 23)::INTEGER AS grp, \
-     ((i * 7919) % 100000)::DECIMAL(18, 2) / 100 AS balance FROM range(2000) t(i)",
+     (((i * 7919) % 100000) / 100.0)::DECIMAL(18, 2) AS balance FROM range(2000) t(i)",
     "CREATE TABLE lake.main.events AS SELECT i::BIGINT AS id, ((i * 31) % 2000)::BIGINT AS account, \
      (i % 90)::BIGINT AS amount FROM range(3000) t(i)",
 ];

@@ -81,6 +81,8 @@ impl Worker {
         if let Some(proxy) = &self.proxy {
             command.env(failpoint::CONTROL, proxy.control());
         }
+        // Should this process be killed, its workers end as well.
+        command.env(failpoint::LIFELINE, "1").stdin(Stdio::piped());
         command.current_dir(&self.folder).stderr(Stdio::piped());
         let mut child = command.spawn().map_err(|cause| broken("cannot start a worker", cause))?;
         let path = self.folder.join(format!("worker-{}-{}.log", self.number, self.generation));
@@ -102,7 +104,8 @@ impl Worker {
         let mut happened = Vec::new();
         for line in text.lines().skip(self.read) {
             self.read += 1;
-            let found = self.armed.iter().position(|armed| format!("{}={}", armed.fault.point, armed.fault.action) == line);
+            let found =
+                self.armed.iter().position(|armed| format!("{}={}", armed.fault.point, armed.fault.action) == line);
             if let Some(position) = found {
                 happened.push(self.armed.remove(position).fault);
             }

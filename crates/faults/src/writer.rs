@@ -57,10 +57,18 @@ pub fn write(session: &Session, seed: u64, stop: &AtomicBool) -> Result<Written>
         }
     }
     written.commits += 1;
-    let rows = session.query("SELECT id FROM lake.current_snapshot()")?.rows;
-    let last = rows.first().and_then(|row| row[0].as_ref()?.parse().ok());
-    written.last = last.ok_or_else(|| broken("no snapshot", "the lake names none"))?;
+    written.last = newest_snapshot(session)?;
     Ok(written)
+}
+
+/// The newest snapshot of the lake.
+///
+/// # Errors
+/// What the lake says.
+pub fn newest_snapshot(session: &Session) -> Result<i64> {
+    let rows = session.query("SELECT id FROM lake.current_snapshot()")?.rows;
+    let newest = rows.first().and_then(|row| row[0].as_ref()?.parse().ok());
+    newest.ok_or_else(|| broken("no snapshot", "the lake names none"))
 }
 
 fn commit(session: &Session, statements: &[String]) -> Result<()> {
@@ -87,13 +95,23 @@ impl Changes {
 
     fn statement(&mut self) -> String {
         // Some changes are small enough for the catalog, others make files.
-        let rows = if self.random.random_bool(0.5) { self.random.random_range(1..8) } else { self.random.random_range(12..60) };
+        let rows = if self.random.random_bool(0.5) {
+            self.random.random_range(1..8)
+        } else {
+            self.random.random_range(12..60)
+        };
         match self.random.random_range(0..10) {
             0..=2 => self.insert_events(rows),
             3 | 4 => self.insert_accounts(rows),
-            5 | 6 => format!("UPDATE lake.main.accounts SET balance = balance + 1.25 WHERE {}", self.some(&[29, 101, 401])),
+            5 | 6 => {
+                format!("UPDATE lake.main.accounts SET balance = balance + 1.25 WHERE {}", self.some(&[29, 101, 401]))
+            }
             7 => format!("UPDATE lake.main.accounts SET grp = (grp + 5) % 23 WHERE {}", self.some(&[61, 211])),
-            8 => format!("UPDATE lake.main.accounts SET grp = {0}, balance = {0} WHERE {1}", rows % 23, self.some(&[97, 307])),
+            8 => format!(
+                "UPDATE lake.main.accounts SET grp = {0}, balance = {0} WHERE {1}",
+                rows % 23,
+                self.some(&[97, 307])
+            ),
             _ => format!("DELETE FROM lake.main.accounts WHERE {}", self.some(&[149, 251])),
         }
     }
