@@ -31,6 +31,9 @@ struct Arguments {
     /// How many workers: 1 to 4. Without it a random number.
     #[arg(long, value_parser = clap::value_parser!(u8).range(1..=4))]
     workers: Option<u8>,
+    /// How many threads each of them computes with. Without it one or two.
+    #[arg(long)]
+    threads: Option<usize>,
     /// The catalog of the lake. Without it both by turns.
     #[arg(long)]
     catalog: Option<Kind>,
@@ -63,6 +66,7 @@ fn inject(arguments: &Arguments) -> Result<Tally> {
         catalog: arguments.catalog,
         registry: arguments.registry,
         workers: arguments.workers.map(usize::from),
+        threads: arguments.threads,
     };
     let mut deck = Deck::new(arguments.seed);
     let mut tally = Tally::default();
@@ -77,10 +81,11 @@ fn inject(arguments: &Arguments) -> Result<Tally> {
         let outcome = run(&program, &round, &mut deck, arguments.keep.as_deref())
             .map_err(|error| error.with_context("round", number.to_string()))?;
         say(&format!(
-            "round {number} ({:?} lake, {:?} registry, {} workers, lag {} s) in {:.0} s: {}; {} commits, {} looks, {} comparisons\n",
+            "round {number} ({:?} lake, {:?} registry, {} workers with {} threads, lag {} s) in {:.0} s: {}; {} commits, {} looks, {} comparisons\n",
             round.catalog,
             round.registry,
             round.workers,
+            round.threads,
             round.lag_seconds,
             started.elapsed().as_secs_f64(),
             outcome.tally,

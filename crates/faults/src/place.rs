@@ -17,6 +17,7 @@ pub struct Place {
     registry: String,
     /// The port of the server, where one is used.
     server: Option<u16>,
+    threads: usize,
 }
 
 impl Place {
@@ -48,7 +49,7 @@ impl Place {
             (Kind::Postgres, Some(server)) => fresh(server)?,
             _ => format!("sqlite:{}", at("registry.sqlite")),
         };
-        Ok(Self { folder, lake, registry, server: server.map(Postgres::port) })
+        Ok(Self { folder, lake, registry, server: server.map(Postgres::port), threads: round.threads })
     }
 
     /// The folder of the round.
@@ -76,7 +77,7 @@ impl Place {
             ("--duckdb-path", lead(&self.lake)),
             ("--data-path", self.data_path()),
             ("--pg-url", lead(&self.registry)),
-            ("--duckdb-settings", "threads=1".to_owned()),
+            ("--duckdb-settings", format!("threads={}", self.threads)),
         ];
         pairs.into_iter().flat_map(|(name, value)| [name.to_owned(), value]).collect()
     }

@@ -27,6 +27,8 @@ pub struct Round {
     pub registry: Kind,
     /// How many workers.
     pub workers: usize,
+    /// How many threads each of them computes with.
+    pub threads: usize,
     /// The lag of the tables.
     pub lag_seconds: u64,
     /// How many faults.
@@ -44,6 +46,8 @@ pub struct Fixed {
     pub registry: Option<Kind>,
     /// How many workers.
     pub workers: Option<usize>,
+    /// How many threads each of them computes with.
+    pub threads: Option<usize>,
 }
 
 impl Round {
@@ -61,6 +65,7 @@ impl Round {
             catalog: fixed.catalog.unwrap_or_else(|| kind(number % 2)),
             registry: fixed.registry.unwrap_or_else(|| kind(number.div_ceil(2) % 2)),
             workers: fixed.workers.unwrap_or(workers),
+            threads: fixed.threads.unwrap_or_else(|| usize::from(random.random_bool(0.5)) + 1),
             lag_seconds: random.random_range(1..=3),
             faults: random.random_range(6..=10),
             disturbed_creation: random.random_bool(0.3),

@@ -76,7 +76,7 @@ fn the_program_as_it_is_built_for_use_has_no_fail_points() {
 /// A lake with all tables, nothing running.
 fn quiet() -> (Place, Session) {
     let mut round =
-        Round::draw(7, 0, Fixed { catalog: Some(Kind::Sqlite), registry: Some(Kind::Sqlite), workers: None });
+        Round::draw(7, 0, Fixed { catalog: Some(Kind::Sqlite), registry: Some(Kind::Sqlite), ..Fixed::default() });
     round.disturbed_creation = false;
     let place = Place::new(&round, None).unwrap();
     let session = place.session().unwrap();
