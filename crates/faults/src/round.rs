@@ -148,8 +148,8 @@ impl Running<'_> {
                 }
             }
         }
-        // A table whose creation died is there, and is filled by hand.
-        for verb in [vec!["create", "-f", "tables.sql"], vec!["refresh"]] {
+        // A table whose creation died is there, and is filled by hand before another one can read it.
+        for verb in [vec!["refresh"], vec!["create", "-f", "tables.sql"], vec!["refresh"]] {
             let mut command = self.program.command();
             command.args(&verb).args(self.place.arguments(None));
             let said = match self.program.run(command, self.place.folder(), COMMAND_LIMIT)? {
