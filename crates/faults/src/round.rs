@@ -184,7 +184,7 @@ impl Running<'_> {
                 }
             }
             if Instant::now() >= strike_at {
-                strike_at = Instant::now() + Duration::from_millis(self.random.random_range(3_000..9_000));
+                strike_at = Instant::now() + Duration::from_millis(self.random.random_range(6_000..15_000));
                 let worker = self.random.random_range(0..workers.len());
                 let kinds = if workers[worker].has_connections() { 3 } else { 2 };
                 let action = ["kill", "stop", "cut"][self.random.random_range(0..kinds)];
@@ -209,7 +209,7 @@ impl Running<'_> {
             let most = match fault.point {
                 "look" => 4,
                 "adopt" => 1,
-                _ => 12,
+                _ => 6,
             };
             let time = self.random.random_range(1..=most);
             armed.push(Armed { fault, time });
