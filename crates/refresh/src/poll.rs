@@ -124,7 +124,10 @@ impl DynamicTables {
         if tables.is_empty() {
             return Ok(look);
         }
-        let moment = Moment::new(now, poll.interval);
+        let mut moment = Moment::new(now, poll.interval);
+        let workers = self.registry.workers()?.into_iter().filter(|worker| worker.is_live);
+        let capacity: u32 = workers.map(|worker| worker.worker.concurrency).sum();
+        moment.batches_at_a_time = Some(capacity.max(1) as usize);
         let (since, changes) = self.changes_for(&tables)?;
         let mut schedule = self.schedule(&tables, &changes, now)?;
         let mut decision = schedule.due(&moment);

@@ -8,7 +8,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 
 use crate::due::{Decision, Moment, Reason};
-use crate::schedule::{Schedule, Table};
+use crate::schedule::Schedule;
 
 /// A group joins a batch only if it is at least this urgent, as a share of the first group of the batch: what is barely
 /// due is not done along with what is overdue, which would then be published later.
@@ -68,9 +68,9 @@ impl<K: Clone + Eq + Hash> Schedule<K> {
     /// The urgency of a table that is due by itself is the age of its content as a share of its effective lag, and that
     /// of a group is the highest of its tables. Two kinds of tables are urgent in another way:
     /// - one that never had any content, as if it had used up its lag when it was asked for: see
-    ///   [`Table::wanted_since`];
-    /// - one whose last refresh failed, by the time since it may be tried again: it makes no healthy table wait that has
-    ///   used up more of its lag since.
+    ///   [`crate::Table::wanted_since`];
+    /// - one whose last refresh failed, and one that reads such a table, by the time since it may be tried again: however
+    ///   long it keeps failing, it makes no table wait that has used up a bigger share of its lag than that.
     pub fn batches(
         &self,
         decision: &Decision<K>,
@@ -117,12 +117,13 @@ impl<K: Clone + Eq + Hash> Schedule<K> {
 
     /// The refresh groups of which no table is taken.
     fn free_groups(&self, decision: &Decision<K>, moment: &Moment, is_taken: &dyn Fn(&K) -> bool) -> Vec<Group> {
+        let failing = self.failing_since();
         let mut urgencies: Vec<Option<f64>> = vec![None; self.tables().len()];
         let mut positions: Vec<usize> = Vec::with_capacity(decision.due.len());
         for due in &decision.due {
             let Some(position) = self.graph().position(&due.id) else { continue };
             positions.push(position);
-            urgencies[position] = self.urgency(position, &due.reason, moment);
+            urgencies[position] = self.urgency(position, &due.reason, failing[position], moment);
         }
         let groups = self.graph().groups_at(positions).into_iter().filter_map(|tables| {
             if tables.iter().any(|position| is_taken(&self.tables()[*position].id)) {
@@ -145,23 +146,24 @@ impl<K: Clone + Eq + Hash> Schedule<K> {
     }
 
     /// How urgent a table is by itself; none if it only comes along.
-    fn urgency(&self, position: usize, reason: &Reason<K>, moment: &Moment) -> Option<f64> {
+    fn urgency(
+        &self,
+        position: usize,
+        reason: &Reason<K>,
+        failing_since: Option<Timestamp>,
+        moment: &Moment,
+    ) -> Option<f64> {
         let table = &self.tables()[position];
         let lag = self.lags()[position].duration()?;
         let share = |since: Timestamp| share_of(lag, since, moment.now);
-        let used_up = || table.data_timestamp.map_or(UNKNOWN_AGE, share);
-        match reason {
-            Reason::Initialize => Some(table.retry_at.map_or_else(|| without_content(table, share), share)),
-            Reason::Lag { .. } => Some(used_up()),
-            Reason::Retry => Some(table.retry_at.map_or(UNKNOWN_AGE, share).min(used_up())),
-            Reason::ClockPutBack => Some(UNKNOWN_AGE),
-            Reason::Needed { .. } | Reason::Follows { .. } => None,
-        }
+        let urgency = match reason {
+            Reason::Initialize => 1.0 + table.wanted_since.map_or(0.0, share),
+            Reason::Lag { .. } | Reason::Retry => table.data_timestamp.map_or(UNKNOWN_AGE, share),
+            Reason::ClockPutBack => UNKNOWN_AGE,
+            Reason::Needed { .. } | Reason::Follows { .. } => return None,
+        };
+        Some(failing_since.map_or(urgency, |since| urgency.min(share(since))))
     }
-}
-
-fn without_content<K>(table: &Table<K>, share: impl Fn(Timestamp) -> f64) -> f64 {
-    1.0 + table.wanted_since.map_or(0.0, share)
 }
 
 /// The time since then as a share of the lag; nothing if it lies ahead.

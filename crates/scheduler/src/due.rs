@@ -19,13 +19,16 @@ pub struct Moment {
     pub poll_interval: Duration,
     /// The longest that a failed table is made to wait. A `retry_at` further away comes from a clock that was put back.
     pub longest_backoff: Duration,
+    /// How many batches all workers together run at a time, if that is known. Tables then start earlier where so many
+    /// have to end at about the same time that they do not fit beside each other.
+    pub batches_at_a_time: Option<usize>,
 }
 
 impl Moment {
-    /// Now, with a longest backoff of an hour.
+    /// Now, with a longest backoff of an hour, and without knowing the other workers.
     #[must_use]
     pub const fn new(now: Timestamp, poll_interval: Duration) -> Self {
-        Self { now, poll_interval, longest_backoff: Duration::from_secs(3_600) }
+        Self { now, poll_interval, longest_backoff: Duration::from_secs(3_600), batches_at_a_time: None }
     }
 }
 
@@ -139,16 +142,15 @@ impl<K: Clone + Eq + Hash> Schedule<K> {
     /// What to do now. Takes time in proportion to the tables and who reads whom, but for the sorting.
     pub fn due(&self, moment: &Moment) -> Decision<K> {
         let obstacles = self.obstacles(moment);
+        let failing = self.failing_since();
         let turns: Vec<Turn<K>> = (0..obstacles.len()).map(|position| self.turn(position, moment)).collect();
         let standing = |position: usize| match &turns[position] {
-            Turn::Aims(aim) if obstacles[position].is_some() || self.tables()[position].retry_at.is_some() => {
-                Standing::Alone(*aim)
-            }
+            Turn::Aims(aim) if obstacles[position].is_some() || failing[position].is_some() => Standing::Alone(*aim),
             Turn::Aims(aim) => Standing::Shares(*aim),
             Turn::Now(_) | Turn::Never => Standing::None,
         };
         let standings: Vec<Standing> = (0..turns.len()).map(standing).collect();
-        let starts = starts(self, &standings, |position| obstacles[position].is_some());
+        let starts = starts(self, &standings, |position| obstacles[position].is_some(), moment.batches_at_a_time);
         let mut round = Round { schedule: self, obstacles: &obstacles, reasons: vec![None; obstacles.len()] };
         let mut hindered = vec![false; obstacles.len()];
         let mut next: Option<Timestamp> = None;
@@ -160,6 +162,8 @@ impl<K: Clone + Eq + Hash> Schedule<K> {
                     (Some(if failed { Reason::Retry } else { Reason::Lag { due_at: start } }), None)
                 }
                 (Turn::Aims(_), start) => (None, start),
+                // A follower whose wait is over comes along again, and its group takes longer.
+                (Turn::Never, _) if matches!(self.lags()[position], EffectiveLag::Follows { .. }) => (None, None),
                 (Turn::Never, _) => continue,
             };
             let look_again = match &obstacles[position] {
@@ -200,6 +204,17 @@ impl<K: Clone + Eq + Hash> Schedule<K> {
             return Turn::Now(Reason::ClockPutBack);
         }
         Turn::Aims(Aim::new(data_timestamp, duration, moment.poll_interval))
+    }
+
+    /// Since when each table may be tried again that has failed or reads one that has, directly or not: the last of these
+    /// times. None of a table for which nothing has failed.
+    pub(crate) fn failing_since(&self) -> Vec<Option<Timestamp>> {
+        let mut since: Vec<Option<Timestamp>> = Vec::with_capacity(self.tables().len());
+        for (position, table) in self.tables().iter().enumerate() {
+            let upstream = self.taken_along_at(position).filter_map(|upstream| since[upstream]).max();
+            since.push(table.retry_at.max(upstream));
+        }
+        since
     }
 
     /// What hinders each table: itself, or the first of the tables it reads that is hindered.

@@ -22,9 +22,15 @@ pub struct Setting {
     pub workers: usize,
     pub poll_interval: Duration,
     pub limits: Limits,
-    /// Nobody looks more often than this unless a batch is finished.
+    /// Nobody looks more often than this.
     pub shortest_sleep: Time,
+    /// Whether the workers know how many they are.
+    pub know_each_other: bool,
+    /// After so many failures in a row a table that always fails is suspended with what reads it.
+    pub suspend_after: Option<u32>,
     pub until: Time,
+    /// Lag counts from then on: what the first contents take is not known before, and they all come at the start.
+    pub measured_from: Time,
     pub seed: u64,
     /// Every look is checked in full; otherwise only what is cheap.
     pub thorough: bool,
@@ -37,6 +43,7 @@ pub struct Progress {
     mean: Option<f64>,
     retry_at: Option<Time>,
     failures: u32,
+    suspended: bool,
     attempts: u32,
     taken: bool,
     /// The number of times it got a new version.
@@ -45,8 +52,6 @@ pub struct Progress {
     pub first: Option<Time>,
     /// The most by which its content was ever out of date, in milliseconds.
     pub worst_lag: Time,
-    /// When that was.
-    pub worst_at: Time,
 }
 
 struct Running {
@@ -67,6 +72,7 @@ pub struct Simulation<'a> {
     pub batches: u32,
     /// What all workers did, in milliseconds.
     pub busy: f64,
+    /// Of batches that held no first content: what that takes is not known before.
     pub longest_batch: f64,
     running: HashMap<u32, Running>,
     ends: BinaryHeap<Reverse<(Time, u32)>>,
@@ -81,6 +87,7 @@ impl<'a> Simulation<'a> {
             if member.lag == Lag::Disabled {
                 progress[id].version = Some(0);
             }
+            progress[id].suspended = member.suspended;
             let behind = member.upstream.iter().any(|up| hopeless[*up] && world.members[*up].lag != Lag::Disabled);
             hopeless[id] = behind || member.suspended || member.health == Health::Poisoned;
         }
@@ -99,20 +106,32 @@ impl<'a> Simulation<'a> {
             ends: BinaryHeap::new(),
             random,
         };
-        let schedule = simulation.schedule(0);
-        simulation.lags = (0..world.members.len()).map(|id| schedule.effective_lag(&id).unwrap().clone()).collect();
+        simulation.lags = simulation.effective_lags();
         simulation
+    }
+
+    fn effective_lags(&self) -> Vec<EffectiveLag<usize>> {
+        let schedule = self.schedule(0);
+        (0..self.world.members.len()).map(|id| schedule.effective_lag(&id).unwrap().clone()).collect()
     }
 
     /// The tables that have to be kept fresh.
     pub fn healthy(&self) -> impl Iterator<Item = (usize, Time)> {
-        (0..self.lags.len())
-            .filter(|id| !self.hopeless[*id])
-            .filter_map(|id| self.lags[id].duration().map(|lag| (id, Time::try_from(lag.as_millis()).unwrap())))
+        (0..self.lags.len()).filter(|id| !self.hopeless[*id]).filter_map(|id| {
+            // One that follows has no lag of its own: it is refreshed when what it reads is.
+            let EffectiveLag::Within { lag, .. } = &self.lags[id] else { return None };
+            Some((id, Time::try_from(lag.as_millis()).unwrap()))
+        })
+    }
+
+    /// How much of the time of all workers was spent on refreshes.
+    pub fn share_of_time_busy(&self) -> f64 {
+        self.busy / self.setting.until as f64 / self.setting.workers as f64
     }
 
     pub fn run(&mut self) {
         let mut now = 0;
+        let mut last_look = Time::MIN / 2;
         while now < self.setting.until {
             while let Some(Reverse((end, number))) = self.ends.peek().copied()
                 && end <= now
@@ -122,11 +141,22 @@ impl<'a> Simulation<'a> {
             }
             let mut wake = self.setting.until;
             if self.running.len() < self.setting.workers {
-                wake = wake.min(now + self.look(now).max(self.setting.shortest_sleep));
+                if now >= last_look + self.setting.shortest_sleep {
+                    last_look = now;
+                    let sleep = self.look(now);
+                    // With all at work now, the next look is when one of them has finished.
+                    if self.running.len() < self.setting.workers {
+                        wake = wake.min(now + sleep.max(self.setting.shortest_sleep));
+                    }
+                } else {
+                    wake = wake.min(last_look + self.setting.shortest_sleep);
+                }
             }
             let end = self.ends.peek().map_or(wake, |Reverse((end, _))| *end);
             now = wake.min(end);
         }
+        // Those that were suspended meanwhile ask for nothing any more.
+        self.lags = self.effective_lags();
         for (id, _) in self.healthy().collect::<Vec<_>>() {
             self.note_lag(id, self.setting.until);
         }
@@ -137,7 +167,7 @@ impl<'a> Simulation<'a> {
             let right_until = progress.version.map(|version| self.world.right_until(id, version, now));
             Table {
                 upstream: member.upstream.clone(),
-                suspended: member.suspended,
+                suspended: progress.suspended,
                 data_timestamp: right_until.map(at),
                 expected_duration: Duration::from_secs_f64(progress.mean.unwrap_or(0.0) / 1_000.0),
                 retry_at: progress.retry_at.map(at),
@@ -152,7 +182,8 @@ impl<'a> Simulation<'a> {
     fn look(&mut self, now: Time) -> Time {
         self.looks += 1;
         let schedule = self.schedule(now);
-        let moment = Moment::new(at(now), self.setting.poll_interval);
+        let batches_at_a_time = self.setting.know_each_other.then_some(self.setting.workers);
+        let moment = Moment { batches_at_a_time, ..Moment::new(at(now), self.setting.poll_interval) };
         let decision = schedule.due(&moment);
         let is_taken = |id: &usize| self.progress[*id].taken;
         let batches = schedule.batches(&decision, &moment, &self.setting.limits, &is_taken);
@@ -209,7 +240,7 @@ impl<'a> Simulation<'a> {
         let mut total = 0.0;
         for id in batch.tables.iter().copied() {
             let member = &self.world.members[id];
-            assert!(!member.suspended && member.lag != Lag::Disabled);
+            assert!(!self.progress[id].suspended && member.lag != Lag::Disabled);
             self.progress[id].taken = true;
             if member.upstream.iter().any(|upstream| failed.contains(upstream)) {
                 failed.push(id);
@@ -238,7 +269,9 @@ impl<'a> Simulation<'a> {
             }
         }
         self.busy += total;
-        self.longest_batch = self.longest_batch.max(total);
+        if batch.tables.iter().all(|id| self.progress[*id].version.is_some() || failed.contains(id)) {
+            self.longest_batch = self.longest_batch.max(total);
+        }
         self.ends.push(Reverse((now + total as Time + 1, self.batches)));
         self.running.insert(self.batches, Running { batch, taken_at: now, failed, durations });
     }
@@ -246,13 +279,24 @@ impl<'a> Simulation<'a> {
     fn pause(&mut self, id: usize) -> Time {
         let failures = &mut self.progress[id].failures;
         *failures += 1;
-        match (self.world.members[id].health, self.world.members[id].lag) {
+        let failures = *failures;
+        let health = self.world.members[id].health;
+        match (health, self.world.members[id].lag) {
             (Health::Shaky(_), _) => {
-                let pause = SECOND * 2_i64.pow((*failures - 1).min(9)).min(300);
+                let pause = SECOND * 2_i64.pow((failures - 1).min(9)).min(300);
                 (pause as f64 * self.random.random_range(0.5..1.0)) as Time
             }
             (_, Lag::Within(lag)) => Time::try_from(lag.as_millis()).unwrap().clamp(10 * SECOND, 3_600 * SECOND),
             _ => 10 * SECOND,
+        }
+    }
+
+    fn suspend(&mut self, failing: usize) {
+        let mut suspended = vec![false; self.world.members.len()];
+        suspended[failing] = true;
+        for (id, member) in self.world.members.iter().enumerate().skip(failing) {
+            suspended[id] |= member.upstream.iter().any(|upstream| suspended[*upstream]);
+            self.progress[id].suspended |= suspended[id];
         }
     }
 
@@ -261,6 +305,12 @@ impl<'a> Simulation<'a> {
         for id in batch.tables.iter().copied() {
             self.progress[id].taken = false;
             if failed.contains(&id) {
+                let hopeless = |most| self.progress[id].failures >= most;
+                if self.world.members[id].health == Health::Poisoned
+                    && self.setting.suspend_after.is_some_and(hopeless)
+                {
+                    self.suspend(id);
+                }
                 continue;
             }
             self.note_lag(id, now);
@@ -286,10 +336,8 @@ impl<'a> Simulation<'a> {
     fn note_lag(&mut self, id: usize, now: Time) {
         let since = self.progress[id].version.map_or(0, |version| self.world.right_until(id, version, now));
         let progress = &mut self.progress[id];
-        // The first content is waited for as long as it takes; what counts is how it is kept.
-        if progress.version.is_some() && now - since > progress.worst_lag {
+        if now >= self.setting.measured_from && progress.version.is_some() && now - since > progress.worst_lag {
             progress.worst_lag = now - since;
-            progress.worst_at = now;
         }
     }
 }

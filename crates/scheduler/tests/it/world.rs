@@ -57,27 +57,21 @@ pub struct World {
     pub sources: Vec<Source>,
     /// The sources that each member follows, directly or not.
     pub roots: Vec<Vec<usize>>,
-    /// The tables that hang together, by number of the part.
-    pub part: Vec<usize>,
 }
 
 impl World {
     pub fn new(members: Vec<Member>, sources: Vec<Source>) -> Self {
         let mut roots: Vec<Vec<usize>> = Vec::new();
-        let mut part: Vec<usize> = (0..members.len()).collect();
-        for (id, member) in members.iter().enumerate() {
+        for member in &members {
             let mut own = member.sources.clone();
             for upstream in member.upstream.iter().filter(|upstream| members[**upstream].lag != Lag::Disabled) {
                 own.extend(&roots[*upstream]);
-                let (one, other) = (root_of(&mut part, *upstream), root_of(&mut part, id));
-                part[one.max(other)] = one.min(other);
             }
             own.sort_unstable();
             own.dedup();
             roots.push(own);
         }
-        let part = (0..part.len()).map(|id| root_of(&mut part, id)).collect();
-        Self { members, sources, roots, part }
+        Self { members, sources, roots }
     }
 
     /// Up to when the content of a version is right, as known at `now`.
@@ -87,14 +81,6 @@ impl World {
     }
 }
 
-fn root_of(part: &mut [usize], mut id: usize) -> usize {
-    while part[id] != id {
-        part[id] = part[part[id]];
-        id = part[id];
-    }
-    id
-}
-
 /// What a random world is made of.
 #[derive(Clone, Debug)]
 pub struct Mixture {
@@ -102,11 +88,14 @@ pub struct Mixture {
     pub largest_part: usize,
     /// In seconds: the lags are spread evenly over their orders of magnitude.
     pub lags: (f64, f64),
-    /// The share of one worker that all of a part takes of its smallest lag, at most.
+    /// What all of a part takes at most: as a share of its smallest lag, and in seconds.
     pub longest_share: f64,
+    pub longest: f64,
     /// How many workers all tables would keep busy if each were refreshed once in its lag.
     pub load: f64,
     pub restless: f64,
+    /// All sources change together, at these times, instead.
+    pub loaded_at: Option<Vec<Time>>,
     pub poisoned: f64,
     pub shaky: f64,
     pub suspended: f64,
@@ -133,9 +122,9 @@ impl Mixture {
         let mut load = 0.0;
         for (first, end, smallest) in &parts {
             let total: f64 = members[*first..*end].iter().map(|member| member.work).sum();
-            let share = random.random_range(0.05..1.0) * self.longest_share;
+            let longest = (self.longest_share * smallest).min(self.longest) * random.random_range(0.05..1.0);
             for member in &mut members[*first..*end] {
-                member.work *= share * smallest * 1_000.0 / total;
+                member.work *= longest * 1_000.0 / total;
                 load += member.work / 1_000.0 / smallest;
             }
         }
@@ -195,6 +184,9 @@ impl Mixture {
     }
 
     fn source(&self, random: &mut StdRng) -> Source {
+        if let Some(times) = &self.loaded_at {
+            return Source::At(times.clone());
+        }
         if random.random_bool(self.restless) {
             return Source::Restless;
         }
