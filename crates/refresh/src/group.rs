@@ -76,7 +76,7 @@ impl Pending {
 
 /// How far a table came by being computed.
 enum Turn {
-    Over(RefreshReport),
+    Over(Box<RefreshReport>),
     Pending(Box<Pending>),
 }
 
@@ -182,7 +182,7 @@ impl DynamicTables {
                 if !matches!(report.state, RefreshState::Succeeded | RefreshState::Skipped) {
                     course.failed.insert(course.tables[position].definition.id);
                 }
-                (run.observe)(report);
+                (run.observe)(*report);
                 return Ok(());
             }
             Turn::Pending(pending) => pending,
@@ -232,12 +232,12 @@ impl DynamicTables {
             let state = RefreshState::UpstreamFailed;
             let report = self.failed(&mut table, refresh, error, state, started, lag_before, manner)?;
             course.tables[position] = table;
-            return Ok(Turn::Over(report));
+            return Ok(Turn::Over(Box::new(report)));
         }
         let full = manner.full.contains(&id);
         match self.is_unchanged(course, &table, full) {
             Ok(true) if !is_begun => {
-                return self.no_data(course, position, refresh, manner, started, lag_before).map(Turn::Over);
+                return self.no_data(course, position, refresh, manner, started, lag_before).map(Box::new).map(Turn::Over);
             }
             Ok(_) => {}
             Err(error) => {
@@ -245,7 +245,7 @@ impl DynamicTables {
                 let state = RefreshState::Failed;
                 let report = self.failed(&mut table, refresh, error, state, started, lag_before, manner)?;
                 course.tables[position] = table;
-                return Ok(Turn::Over(report));
+                return Ok(Turn::Over(Box::new(report)));
             }
         }
         begin(&refresh)?;
@@ -266,7 +266,7 @@ impl DynamicTables {
             }))),
             Ok(None) => {
                 course.tables[position] = table;
-                self.overtaken(&course.tables[position], &mut refresh).map(Turn::Over)
+                self.overtaken(&course.tables[position], &mut refresh).map(Box::new).map(Turn::Over)
             }
             Err(error) => {
                 // A place in a statement that a refresh made up means nothing to the reader.
@@ -279,7 +279,7 @@ impl DynamicTables {
                 let state = if stopped { RefreshState::Cancelled } else { RefreshState::Failed };
                 let report = self.failed(&mut table, refresh, error, state, started, lag_before, manner)?;
                 course.tables[position] = table;
-                Ok(Turn::Over(report))
+                Ok(Turn::Over(Box::new(report)))
             }
         }
     }
