@@ -113,6 +113,7 @@ impl DynamicTables {
     pub(crate) fn let_time_pass(&self, tables: &[DynamicTable], order: &[Uuid]) -> Result<bool> {
         let follows_time = |table: &&DynamicTable| {
             order.contains(&table.definition.id)
+                && table.definition.time_dependent
                 && self.analyse(&table.definition).is_ok_and(|analysis| analysis.plan.follows_time)
         };
         let by_time: Vec<&DynamicTable> = tables.iter().filter(follows_time).collect();

@@ -120,6 +120,7 @@ impl DynamicTables {
                 revision: existing.map_or(1, |existing| existing.definition.revision),
                 state: existing.map_or(SchedulingState::Running, |existing| existing.definition.state.clone()),
                 refresh_mode_reason: reason,
+                time_dependent: analysis.plan.follows_time || analysis.plan.volatile,
                 incremental,
                 columns: analysis.plan.output.clone(),
                 created_at: existing.map_or(now, |existing| existing.definition.created_at),

@@ -237,7 +237,10 @@ impl DynamicTables {
         let full = manner.full.contains(&id);
         match self.is_unchanged(course, &table, full) {
             Ok(true) if !is_begun => {
-                return self.no_data(course, position, refresh, manner, started, lag_before).map(Box::new).map(Turn::Over);
+                return self
+                    .no_data(course, position, refresh, manner, started, lag_before)
+                    .map(Box::new)
+                    .map(Turn::Over);
             }
             Ok(_) => {}
             Err(error) => {

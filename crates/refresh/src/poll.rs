@@ -340,9 +340,10 @@ impl DynamicTables {
         changes: &Changes,
         now: Timestamp,
     ) -> Option<Timestamp> {
-        let by_time = self.analyse(&table.definition).is_ok_and(|analysis| {
-            analysis.plan.follows_time || (!table.definition.incremental && analysis.plan.volatile)
-        });
+        let by_time = table.definition.time_dependent
+            && self.analyse(&table.definition).is_ok_and(|analysis| {
+                analysis.plan.follows_time || (!table.definition.incremental && analysis.plan.volatile)
+            });
         match &table.progress.last_refresh {
             Some(last) if by_time => table.progress.data_version.map(|_| last.at),
             _ => right_until(table, tables, changes, now),

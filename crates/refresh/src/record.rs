@@ -257,8 +257,12 @@ impl DynamicTables {
         if definition.columns == *output && definition.fingerprint == situation.fingerprint {
             return Ok(());
         }
-        let definition =
-            Definition { columns: output.clone(), fingerprint: situation.fingerprint.clone(), ..definition.clone() };
+        let definition = Definition {
+            columns: output.clone(),
+            fingerprint: situation.fingerprint.clone(),
+            time_dependent: situation.analysis.plan.follows_time || situation.analysis.plan.volatile,
+            ..definition.clone()
+        };
         let sources = sources.unwrap_or(&table.sources).clone();
         self.registry.alter(&[Alteration { definition, sources, progress: None }])
     }

@@ -42,6 +42,8 @@ pub struct Definition {
     pub state: SchedulingState,
     /// Why it is refreshed in full, or incrementally.
     pub refresh_mode_reason: Option<String>,
+    /// Whether the query may give another result though nothing it reads has changed: by the time, or at every evaluation.
+    pub time_dependent: bool,
     /// Whether it is refreshed incrementally: what `REFRESH_MODE` comes to for this query.
     pub incremental: bool,
     /// Names and types of its columns.

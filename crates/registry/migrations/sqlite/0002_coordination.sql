@@ -76,3 +76,6 @@ SELECT
     ),
     t.scheduling_state, t.suspended_reason, '[]', strftime('%Y-%m-%dT%H:%M:%f000Z', 'now'), NULL
 FROM dynamic_table t;
+
+-- Whether the content may become another one by the time alone: that of known queries is told when they are registered.
+ALTER TABLE dynamic_table ADD COLUMN time_dependent BOOLEAN NOT NULL DEFAULT TRUE;

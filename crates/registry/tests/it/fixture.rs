@@ -75,6 +75,7 @@ pub fn table(table: &str) -> DynamicTable {
             revision: 1,
             state: SchedulingState::Running,
             refresh_mode_reason: None,
+            time_dependent: false,
             incremental: true,
             columns: vec![("customer".to_owned(), "VARCHAR".to_owned()), ("total".to_owned(), "HUGEINT".to_owned())],
             created_at: time("2026-01-02T03:04:05.678901Z"),
