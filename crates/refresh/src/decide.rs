@@ -124,7 +124,7 @@ impl DynamicTables {
         let version = course.version.id;
         let from = if situation.start_over.is_some() { None } else { table.progress.data_version };
         self.refuse_overtaken(plan, version, &course.tables)?;
-        let spans = self.spans(plan, from, version, &course.tables)?;
+        let spans = self.spans(plan, from, version, &course.tables, &course.unpublished)?;
         let mut figures = Figures { target_rows: situation.target.map(|target| target.rows), ..Figures::default() };
         figures.source_rows = course.unpublished.source_rows(plan, self.source_rows(plan, version)?);
         let clock = self.clock(plan, from, version)?;

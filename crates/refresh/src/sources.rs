@@ -58,13 +58,15 @@ fn delta_table(source: usize) -> String {
 }
 
 impl DynamicTables {
-    /// Where the sources of `plan` are read to bring a table from data version `from` to `to`.
+    /// Where the sources of `plan` are read to bring a table from data version `from` to `to`. `unpublished` knows what
+    /// dynamic tables among them will hold at `to`.
     pub(crate) fn spans(
         &self,
         plan: &Plan,
         from: Option<SnapshotId>,
         to: SnapshotId,
         tables: &[DynamicTable],
+        unpublished: &Unpublished,
     ) -> Result<Vec<Span>> {
         let mut spans = Vec::new();
         for source in &plan.sources {
@@ -98,7 +100,8 @@ impl DynamicTables {
                     // What a publication holds stands unchanged until the next one: it is read as late as it may be,
                     // since the snapshot that published it may have been expired.
                     let to = new.max(to);
-                    let from = old.map(|old| if old == new { to } else { from.map_or(old, |from| old.max(from)) });
+                    let stands = |old| old == new && !unpublished.restarts(&table);
+                    let from = old.map(|old| if stands(old) { to } else { from.map_or(old, |from| old.max(from)) });
                     Span { table, from, to }
                 }
             });

@@ -46,6 +46,8 @@ pub(crate) struct NewContent {
     columns: Vec<(String, String)>,
     /// Why what reads it cannot go on from what it was built from.
     breaks: Option<String>,
+    /// It starts over: since it was last published, others may have written to it.
+    restarts: bool,
     /// The lake's table has other columns, or there is none.
     reshaped: bool,
     /// What reads it reads this. One that is refreshed by hand only is read as it stands at the data version.
@@ -97,6 +99,11 @@ impl Unpublished {
     pub fn source_rows(&self, plan: &Plan, stored: u64) -> u64 {
         self.changes_of(plan)
             .fold(stored, |rows, coming| (rows + coming.rows_inserted).saturating_sub(coming.rows_deleted))
+    }
+
+    /// Whether a table starts over, so that what it holds before need not be what was last published.
+    pub fn restarts(&self, table: &TableName) -> bool {
+        self.change_of(table).is_some_and(|coming| coming.restarts)
     }
 
     /// Why a source would not be one that can be gone on from.
@@ -170,6 +177,7 @@ impl DynamicTables {
             rows_deleted: prepared.rows_deleted,
             columns: plan.output.clone(),
             breaks: None,
+            restarts: situation.start_over.is_some(),
             reshaped: true,
             read,
         };

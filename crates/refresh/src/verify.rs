@@ -12,6 +12,7 @@ use crate::prepare::{EXACT_IN_FILES, output_columns};
 use crate::report::Verification;
 use crate::sources::{SourceChanges, state_of};
 use crate::tables::DynamicTables;
+use crate::unpublished::Unpublished;
 
 /// How often a comparison begins again because the table was refreshed meanwhile.
 const TRIES: usize = 3;
@@ -88,7 +89,7 @@ impl DynamicTables {
             Some(version) if table.progress.refresh_id.as_ref() == Some(&watermark.refresh_id) => version,
             _ => watermark.data_version,
         };
-        let spans = self.spans(plan, None, version, tables)?;
+        let spans = self.spans(plan, None, version, tables, &Unpublished::default())?;
         let clock = self.clock(plan, None, version)?;
         let states =
             SourceChanges { states: spans.iter().map(state_of).collect(), clock, ..SourceChanges::default() };

@@ -31,6 +31,10 @@ fn defaults() {
     poll-interval        60                           default
     grace-period         30                           default
     worker-name                                       default
+    concurrency          2                            default
+    queues                                            default
+    lease                300                          default
+    heartbeat-interval   30                           default
     ");
 }
 

@@ -35,6 +35,7 @@ fn list_describe_and_status() {
                              PARALLEL_THRESHOLD = 10000000
                              MAX_PARALLELISM = 16
                              SCHEDULER = ENABLE
+                             QUEUE = 'default'
 
         column  type
         day  DATE

@@ -75,6 +75,7 @@ fn our_statements_are_understood() {
                          PARALLEL_THRESHOLD = 10000000
                          MAX_PARALLELISM = 16
                          SCHEDULER = ENABLE
+                         QUEUE = 'default'
                          COMMENT = 'per day'
 
     column  type
@@ -124,7 +125,7 @@ fn an_error_says_where_in_the_whole_text() {
      --> -c:2:27
       2 | ALTER DYNAMIC TABLE t SET COLOR = 'red'
         |                           ^^^^^
-      hint: The properties are TARGET_LAG, REFRESH_MODE, INITIALIZE, DEDUPLICATION, CARDINALITY_THRESHOLD, PARALLEL_THRESHOLD, MAX_PARALLELISM, SCHEDULER, COMMENT.
+      hint: The properties are TARGET_LAG, REFRESH_MODE, INITIALIZE, DEDUPLICATION, CARDINALITY_THRESHOLD, PARALLEL_THRESHOLD, MAX_PARALLELISM, SCHEDULER, QUEUE, COMMENT.
     "#);
 }
 

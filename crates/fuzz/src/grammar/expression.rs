@@ -28,7 +28,7 @@ impl Grammar<'_> {
         match way {
             0 => self.column(scope, kind).map_or_else(|| self.literal(kind), |column| column.sql),
             1 => self.literal(kind),
-            _ => self.compound(kind, scope, depth - 1),
+            _ => self.compound(kind, scope, depth.saturating_sub(1)),
         }
     }
 
