@@ -143,7 +143,11 @@ impl DynamicTables {
         if new != old && (self.session.table(&new, None)?.is_some() || self.session.view(&new)?.is_some()) {
             return Err(Error::new(Code::Query, format!("{new} exists already")).with_hint("Choose another name."));
         }
+        // What is published while it is renamed would be found under neither name.
+        let _held = self.hold_patiently(None, &[table.definition.id])?;
         let tables = self.registry.load_all()?;
+        let now = tables.iter().find(|now| now.definition.id == table.definition.id);
+        let table = now.cloned().ok_or_else(|| crate::tables::unknown(&old))?;
         let mut alterations = Vec::new();
         let mut affected = Vec::new();
         for reader in tables

@@ -117,11 +117,13 @@ impl DynamicTables {
             let Some(taken) = claims.into_iter().find(|taken| taken.is_live && tables.contains(&taken.table)) else {
                 // Released just now, or one of them is no dynamic table any more.
                 missed += 1;
+                std::thread::sleep(LOOK_AGAIN / 10);
                 if missed > TRIES {
                     return Err(Error::new(Code::Conflict, "a table that is to be refreshed was dropped meanwhile"));
                 }
                 continue;
             };
+            missed = 0;
             if began.elapsed() > PATIENCE || self.interrupted.load(Ordering::SeqCst) {
                 let message = format!("{} is being refreshed by {:?}", taken.name, taken.worker);
                 return Err(Error::new(Code::Conflict, message)

@@ -23,6 +23,7 @@ use sql::statement::{CreateDynamicTable, CreateMode};
 use uuid::Uuid;
 
 use crate::analysis::{Analysis, resolve_mode};
+use crate::claimed::Held;
 use crate::course::{Manner, graph, with_upstream};
 use crate::report::{CreateAction, Created, RefreshReport};
 use crate::shape::RESERVED_SCHEMA_PREFIX;
@@ -158,7 +159,9 @@ impl DynamicTables {
         self.analyses.borrow_mut().keep(&table.definition, analysis, current);
         let mut tables = tables.to_vec();
         tables.push(table);
-        match self.first_refresh(tables, id, &HashSet::new()) {
+        let refreshed =
+            self.hold_for(&tables, id).and_then(|held| self.first_refresh(tables, id, &HashSet::new(), &held));
+        match refreshed {
             Ok(report) => Ok(created(name, CreateAction::Created, Some(report))),
             Err(error) => {
                 // The failure of the first refresh is what the user must hear of.
@@ -170,15 +173,25 @@ impl DynamicTables {
         }
     }
 
+    /// Keeps others from refreshing a table and what it reads.
+    fn hold_for(&self, tables: &[DynamicTable], id: Uuid) -> Result<Held> {
+        self.hold_patiently(None, &with_upstream(tables, &HashSet::from([id]))?)
+    }
+
     /// Refreshes a table and what it reads; a failure is an error.
-    fn first_refresh(&self, tables: Vec<DynamicTable>, id: Uuid, renewed: &HashSet<Uuid>) -> Result<RefreshReport> {
+    fn first_refresh(
+        &self,
+        tables: Vec<DynamicTable>,
+        id: Uuid,
+        renewed: &HashSet<Uuid>,
+        held: &Held,
+    ) -> Result<RefreshReport> {
         fail_point!("first-refresh");
         let order = with_upstream(&tables, &HashSet::from([id]))?;
-        let held = self.hold_patiently(None, &order)?;
         let tables = self.followed(tables)?;
         let mut course = self.course(tables, &order, renewed)?;
         // A replaced table is computed again though no source has changed.
-        let manner = Manner { trigger: RefreshTrigger::Creation, worker: None, full: renewed, held: &held };
+        let manner = Manner { trigger: RefreshTrigger::Creation, worker: None, full: renewed, held };
         let mut last = None;
         let mut failure = None;
         self.run(&mut course, &order, &manner, &|| false, &mut |report| {
@@ -245,6 +258,17 @@ impl DynamicTables {
             }])?;
             return Ok(created(name, CreateAction::Replaced, None));
         }
+        let mut all: Vec<DynamicTable> = tables.iter().filter(|other| other.definition.id != id).cloned().collect();
+        all.push(table.clone());
+        // Nobody may refresh it by the old definition from here on.
+        let held = self.hold_for(&all, id)?;
+        let as_it_was =
+            self.registry.get(&name)?.filter(|now| now.definition.revision == existing.definition.revision);
+        if as_it_was.is_none() {
+            return Err(Error::new(Code::Conflict, format!("{name} was altered meanwhile by somebody else"))
+                .with_transient(true)
+                .with_hint("Look at it with `describe`, then say it again."));
+        }
         // Should the process die before the new definition is registered, the old one without a fingerprint starts over.
         let old = Alteration {
             definition: Definition { fingerprint: String::new(), ..existing.definition.clone() },
@@ -259,9 +283,9 @@ impl DynamicTables {
             Alteration { definition: table.definition.clone(), sources: table.sources.clone(), progress: None };
         self.forget_analysis(id);
         self.analyses.borrow_mut().keep(&table.definition, analysis, current);
-        let mut all: Vec<DynamicTable> = tables.iter().filter(|other| other.definition.id != id).cloned().collect();
+        all.retain(|other| other.definition.id != id);
         all.push(table);
-        let refreshed = self.first_refresh(all, id, &HashSet::from([id]));
+        let refreshed = self.first_refresh(all, id, &HashSet::from([id]), &held);
         self.forget_analysis(id);
         let report = match refreshed {
             Ok(report) => report,

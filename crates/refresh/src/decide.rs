@@ -209,7 +209,9 @@ impl DynamicTables {
         if figures.changed_rows == 0 && !moved {
             chosen.action = RefreshAction::NoData;
             "what changed in the sources is nothing that the query looks at".clone_into(&mut chosen.reason);
-            return Ok(Outcome { chosen, figures, prepared: None });
+            // That it is nothing has to hold as much as a change would.
+            let prepared = Prepared { windows: changes.windows, ..Prepared::nothing() };
+            return Ok(Outcome { chosen, figures, prepared: Some(prepared) });
         }
         chosen = Chosen { action: chosen.action, ..choose(properties, &figures) };
         let affected = Cell::new(None);

@@ -9,11 +9,13 @@ use std::time::{Duration, Instant};
 
 use error::{Code, Error, Result};
 use failpoint::fail_point;
+use incremental::Plan;
+use jiff::Timestamp;
 use lake::Watermark;
-use registry::{DynamicTable, Refresh, RefreshState};
+use registry::{Alteration, DynamicTable, FinishedRefresh, Refresh, RefreshState, Source};
 use uuid::Uuid;
 
-use crate::course::{Course, Manner, refresh_graph};
+use crate::course::{Course, Manner, is_isolated, refresh_graph};
 use crate::decide::{Outcome, Situation};
 use crate::prepare::{Prepared, Steps};
 use crate::record::lag;
@@ -107,11 +109,29 @@ impl DynamicTables {
         let mut run =
             Run { manner, observe, pending: Vec::new(), begun: HashMap::new(), again: Vec::new(), scopes: 0 };
         let result = self.run_until_done(course, order, &mut run, stop);
+        self.end_unfinished(run);
         let tidied = self.forget_all_temporaries().and_then(|()| self.forget_unpublished(&mut course.unpublished));
         if let Err(error) = tidied {
             tracing::debug!(%error, "could not drop temporary tables");
         }
         result
+    }
+
+    /// Ends the refreshes that were begun and that nobody will finish, since the run was stopped or something failed that is no
+    /// table's own failure.
+    fn end_unfinished(&self, run: Run<'_, '_>) {
+        let left = run.begun.into_values().chain(run.pending.into_iter().map(|pending| pending.refresh));
+        let cancelled = |mut refresh: Refresh| {
+            refresh.state = RefreshState::Cancelled;
+            refresh.completed_at = Some(Timestamp::now());
+            FinishedRefresh { refresh, progress: None, sources: None }
+        };
+        let left: Vec<FinishedRefresh> = left.map(cancelled).collect();
+        if !left.is_empty()
+            && let Err(error) = self.registry.finish_refreshes(&left)
+        {
+            tracing::warn!(refreshes = left.len(), %error, "could not record refreshes that were stopped");
+        }
     }
 
     fn run_until_done(
@@ -133,7 +153,8 @@ impl DynamicTables {
                 self.give_up(course, &order, run)?;
                 break;
             }
-            self.look_again(course, &again)?;
+            let gone = self.look_again(course, &again)?;
+            order.retain(|id| !gone.contains(id));
         }
         self.record_advances(course)
     }
@@ -172,6 +193,12 @@ impl DynamicTables {
 
     /// Computes one table, for `later` to read what it will hold.
     fn turn(&self, course: &mut Course, position: usize, later: &[Uuid], run: &mut Run<'_, '_>) -> Result<()> {
+        let table = &course.tables[position];
+        if reads_any(course, table, &run.again) {
+            // What it reads will be computed again, and is not yet what this one may be computed from.
+            run.again.push(table.definition.id);
+            return Ok(());
+        }
         run.scopes += 1;
         self.enter_scope(run.scopes);
         let turn = self.compute_table(course, position, run);
@@ -306,6 +333,7 @@ impl DynamicTables {
             agreement = Agreement::Unknown("the lake is older than what was read from it".to_owned());
         }
         let situation = self.situation(course, table, watermark.as_ref(), &agreement)?;
+        self.follow_upstream(course, table, &situation.analysis.plan)?;
         fail_point!("decided");
         steps.end("decide");
         let outcome = self.compute(course, table, &situation, full, steps)?;
@@ -313,16 +341,35 @@ impl DynamicTables {
         Ok(Some((watermark, situation, outcome)))
     }
 
-    /// Looks at tables again that somebody else has published or whose sources were compacted meanwhile.
-    fn look_again(&self, course: &mut Course, again: &HashSet<Uuid>) -> Result<()> {
+    /// Registers what a table reads if it reads a dynamic table that it did not read before, since a view or a name has come
+    /// to mean something else. It can only be refreshed together with that one, at the next look.
+    fn follow_upstream(&self, course: &Course, table: &DynamicTable, plan: &Plan) -> Result<()> {
+        let is_new = |other: &&DynamicTable| {
+            !is_isolated(other)
+                && plan.sources.iter().any(|source| source.name == other.definition.name)
+                && !table.sources.iter().any(|source| source.upstream == Some(other.definition.id))
+        };
+        let Some(upstream) = course.tables.iter().find(is_new) else { return Ok(()) };
+        let sources = self.registered_sources(plan, &course.tables)?;
+        self.registry.alter(&[Alteration { definition: table.definition.clone(), sources, progress: None }])?;
+        let message =
+            format!("it reads the dynamic table {} now, and is refreshed together with it", upstream.definition.name);
+        Err(Error::new(Code::Conflict, message).with_transient(true).with_hint("Refresh it again."))
+    }
+
+    /// Looks at tables again that somebody else has published or whose sources were compacted meanwhile. The result is
+    /// those that were dropped.
+    fn look_again(&self, course: &mut Course, again: &HashSet<Uuid>) -> Result<Vec<Uuid>> {
         self.forget_watermarks(course);
+        let mut gone = Vec::new();
         for table in course.tables.iter_mut().filter(|table| again.contains(&table.definition.id)) {
             // Only how far it is: its definition may be one that is just being made.
-            if let Some(current) = self.registry.get(&table.definition.name)? {
-                table.progress = current.progress;
+            match self.registry.get(&table.definition.name)? {
+                Some(current) if current.definition.id == table.definition.id => table.progress = current.progress,
+                _ => gone.push(table.definition.id),
             }
         }
-        Ok(())
+        Ok(gone)
     }
 
     /// Fails what could not be published in any of the attempts.
@@ -393,8 +440,21 @@ impl DynamicTables {
 
 /// The first table that this one reads and that failed.
 pub(crate) fn failed_upstream(course: &Course, table: &DynamicTable) -> Option<String> {
-    let upstream = table.sources.iter().filter_map(|source| Some((source.upstream?, &source.name)));
-    upstream.filter(|(id, _)| course.failed.contains(id)).map(|(_, name)| name.to_string()).next()
+    let upstream =
+        followed(course, table).filter(|source| source.upstream.is_some_and(|id| course.failed.contains(&id)));
+    upstream.map(|source| source.name.to_string()).next()
+}
+
+/// Whether a table reads one of these, and follows it.
+pub(crate) fn reads_any(course: &Course, table: &DynamicTable, tables: &[Uuid]) -> bool {
+    followed(course, table).any(|source| source.upstream.is_some_and(|id| tables.contains(&id)))
+}
+
+/// The dynamic tables that a table follows. One that is refreshed by hand only is read as it stands, whatever becomes of it.
+fn followed<'a>(course: &'a Course, table: &'a DynamicTable) -> impl Iterator<Item = &'a Source> {
+    let is_read_as_it_is =
+        |id: Uuid| course.tables.iter().any(|other| other.definition.id == id && is_isolated(other));
+    table.sources.iter().filter(move |source| source.upstream.is_some_and(|id| !is_read_as_it_is(id)))
 }
 
 /// The snapshot at which the table's own rows were read when its change was computed.

@@ -59,7 +59,12 @@ impl DynamicTables {
                 }
                 SourceKind::Table | SourceKind::DynamicTable => {
                     let upstream = course.tables.iter().find(|other| Some(other.definition.id) == source.upstream);
-                    let Some(upstream) = upstream else { return Ok(false) };
+                    // One that is not as far may still change until there.
+                    let Some(upstream) =
+                        upstream.filter(|table| table.progress.data_version >= Some(course.version.id))
+                    else {
+                        return Ok(false);
+                    };
                     self.registry.publication_at(upstream.definition.id, version)? != upstream.progress.snapshot
                 }
             };

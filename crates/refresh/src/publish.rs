@@ -15,7 +15,7 @@ use uuid::Uuid;
 
 use crate::claimed::Held;
 use crate::course::Course;
-use crate::group::{Pending, Run};
+use crate::group::{Pending, Run, reads_any};
 use crate::state::state_table;
 use crate::tables::DynamicTables;
 
@@ -60,7 +60,6 @@ impl DynamicTables {
     pub(crate) fn publish_pending(&self, course: &mut Course, run: &mut Run<'_, '_>) -> Result<()> {
         let mut pending = std::mem::take(&mut run.pending);
         let began = Instant::now();
-        self.record_advances(course)?;
         while !pending.is_empty() {
             let parts = pending
                 .iter()
@@ -68,8 +67,11 @@ impl DynamicTables {
                 .collect::<Result<Vec<_>>>()?;
             let publication = publication(&pending, &parts);
             let refusal = if publication.watermarks.is_empty() {
-                let nothing = parts.iter().map(|_| None).collect();
-                return self.finish(course, run, pending, nothing, began);
+                if self.windows_hold(&pending)? {
+                    let nothing = parts.iter().map(|_| None).collect();
+                    return self.finish(course, run, pending, nothing, began);
+                }
+                Refusal::Compacted
             } else {
                 match self.publish(&pending, &publication, run.manner.held) {
                     Ok(snapshot) => {
@@ -98,6 +100,13 @@ impl DynamicTables {
         mut pending: Vec<Pending>,
         refusal: Refusal,
     ) -> Result<Vec<Pending>> {
+        if self.interrupted.load(Ordering::SeqCst) {
+            for table in std::mem::take(&mut pending) {
+                let error = Error::new(Code::Resource, "stopped before it was published");
+                self.end_pending(course, run, table, error, RefreshState::Cancelled)?;
+            }
+            return Ok(pending);
+        }
         match refusal {
             Refusal::Compacted => {
                 let mut disturbed = Vec::new();
@@ -128,10 +137,8 @@ impl DynamicTables {
                 self.fail_with_readers(course, run, &mut pending, position, failure)?;
             }
             Refusal::Lake(NotPublished::Failed(failure)) => {
-                let stopped = self.interrupted.load(Ordering::SeqCst);
-                let state = if stopped { RefreshState::Cancelled } else { RefreshState::Failed };
                 for table in std::mem::take(&mut pending) {
-                    self.end_pending(course, run, table, alike(&failure), state)?;
+                    self.end_pending(course, run, table, alike(&failure), RefreshState::Failed)?;
                 }
             }
         }
@@ -148,7 +155,7 @@ impl DynamicTables {
         let before = pending.len();
         let mut refused = refused.to_vec();
         for table in std::mem::take(pending) {
-            if refused.contains(&table.id()) || reads_any(&table, &refused) {
+            if refused.contains(&table.id()) || reads_any(course, &table.table, &refused) {
                 refused.push(table.id());
                 self.put_off(course, run, table)?;
             } else {
@@ -157,6 +164,16 @@ impl DynamicTables {
         }
         if pending.len() == before {
             return Err(Error::new(Code::Internal, "a publication was refused for a table that is not in it"));
+        }
+        // What was moved on because these seemed unchanged is looked at again with them.
+        for advance in std::mem::take(&mut course.advances) {
+            let table = course.tables.iter().find(|table| table.definition.id == advance.table);
+            if table.is_some_and(|table| reads_any(course, table, &refused)) {
+                refused.push(advance.table);
+                run.again.push(advance.table);
+            } else {
+                course.advances.push(advance);
+            }
         }
         Ok(())
     }
@@ -174,7 +191,7 @@ impl DynamicTables {
         self.end_pending(course, run, culprit, failure, RefreshState::Failed)?;
         let mut failed = vec![id];
         for table in std::mem::take(pending) {
-            if reads_any(&table, &failed) {
+            if reads_any(course, &table.table, &failed) {
                 failed.push(table.id());
                 let error = Error::new(Code::Dependency, format!("{name}, which it reads, was not refreshed"));
                 self.end_pending(course, run, table, error, RefreshState::UpstreamFailed)?;
@@ -220,8 +237,11 @@ impl DynamicTables {
 
     /// Whether what was read of the sources' changes is still right.
     fn windows_hold(&self, pending: &[Pending]) -> Result<bool> {
-        let windows: Vec<&lake::Window> =
-            pending.iter().filter_map(Pending::prepared).flat_map(|prepared| &prepared.windows).collect();
+        let windows: Vec<&lake::Window> = pending
+            .iter()
+            .filter_map(|table| table.outcome.prepared.as_ref())
+            .flat_map(|prepared| &prepared.windows)
+            .collect();
         if windows.is_empty() { Ok(true) } else { self.session.windows_hold(&windows) }
     }
 
@@ -306,10 +326,6 @@ fn publication(pending: &[Pending], parts: &[Option<Part>]) -> Publication {
         [] => String::new(),
     };
     publication
-}
-
-fn reads_any(pending: &Pending, tables: &[Uuid]) -> bool {
-    pending.table.sources.iter().any(|source| source.upstream.is_some_and(|id| tables.contains(&id)))
 }
 
 /// The same error once more: one commit fails for all tables that were in it.

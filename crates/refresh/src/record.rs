@@ -88,6 +88,7 @@ impl DynamicTables {
         began: Instant,
     ) -> Result<()> {
         let mut all_finished = Vec::new();
+        self.record_advances(course)?;
         // Each bears its part of the commit that they share.
         let share = began.elapsed() / u32::try_from(pending.len()).unwrap_or(u32::MAX).max(1);
         for (pending, published) in pending.iter_mut().zip(&published) {
@@ -100,7 +101,12 @@ impl DynamicTables {
             }
             // Somebody told the registry of one of them already.
             for (pending, finished) in pending.iter().zip(&all_finished) {
-                self.record(&pending.table, finished.clone())?;
+                match self.record(&pending.table, finished.clone()) {
+                    Err(error) if error.code() == Code::Conflict => {
+                        tracing::warn!(table = %pending.table.definition.name, %error, "could not record a refresh");
+                    }
+                    result => result?,
+                }
             }
         }
         for (mut pending, finished) in pending.into_iter().zip(all_finished) {
@@ -168,9 +174,10 @@ impl DynamicTables {
                 // What was known of the queries that read it was known of its old columns.
                 self.analyses.borrow_mut().clear();
             }
-            if *reshaped || after.target_table_id.is_none() {
-                after.target_table_id = self.session.table(&definition.name, None)?.map(|known| known.id);
-            }
+            after.target_table_id = match situation.target {
+                Some(target) if !reshaped => Some(target.id),
+                _ => self.session.table(&definition.name, None)?.map(|known| known.id),
+            };
             let rows = situation.target.map_or(0, |target| target.rows);
             after.rows = Some((rows + inserted).saturating_sub(deleted));
         }
@@ -204,11 +211,11 @@ impl DynamicTables {
         refresh.choice = Some(outcome.figures.to_json(definition.properties.cardinality_threshold));
         // What it reads is looked up again only when a source may be another table than before: an incremental refresh
         // has seen that none is.
-        let sources = match chosen.action {
-            RefreshAction::Full | RefreshAction::Reinitialize => {
-                Some(self.registered_sources(&situation.analysis.plan, &course.tables)?)
-            }
-            RefreshAction::NoData | RefreshAction::Incremental => None,
+        let may_be_others = matches!(chosen.action, RefreshAction::Full | RefreshAction::Reinitialize)
+            || definition.fingerprint != situation.fingerprint;
+        let sources = match may_be_others {
+            true => Some(self.registered_sources(&situation.analysis.plan, &course.tables)?),
+            false => None,
         };
         let change = ProgressChange { before, after };
         Ok(FinishedRefresh { refresh: refresh.clone(), progress: Some(change), sources })
@@ -264,7 +271,11 @@ impl DynamicTables {
             ..definition.clone()
         };
         let sources = sources.unwrap_or(&table.sources).clone();
-        self.registry.alter(&[Alteration { definition, sources, progress: None }])
+        match self.registry.alter(&[Alteration { definition, sources, progress: None }]) {
+            // Somebody has altered it meanwhile. The next refresh tries again.
+            Err(error) if error.code() == Code::Conflict => Ok(()),
+            result => result,
+        }
     }
 
     #[expect(clippy::too_many_arguments, reason = "what is known of a refresh when it fails")]

@@ -131,7 +131,15 @@ impl DynamicTables {
         refresh.error_code = None;
         refresh.error_message = None;
         let change = ProgressChange { before, after: after.clone() };
-        self.record(table, FinishedRefresh { refresh, progress: Some(change), sources: None })?;
+        // What it read nobody wrote down either. If the query does not bind any more, it will start over.
+        let sources = match self.analyse(&table.definition) {
+            Ok(analysis) => Some(self.registered_sources(&analysis.plan, &self.registry.load_all()?)?),
+            Err(_) => None,
+        };
+        if let Some(sources) = &sources {
+            table.sources.clone_from(sources);
+        }
+        self.record(table, FinishedRefresh { refresh, progress: Some(change), sources })?;
         table.progress = after;
         Ok(())
     }

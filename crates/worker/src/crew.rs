@@ -2,6 +2,8 @@
 //! memory.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::thread::JoinHandle;
 
@@ -28,6 +30,8 @@ pub(crate) enum Event {
 /// All threads.
 pub(crate) struct Crew {
     runners: Vec<Runner>,
+    /// No further group of tables shall be begun.
+    over: Arc<AtomicBool>,
 }
 
 struct Runner {
@@ -48,15 +52,25 @@ impl Crew {
         events: &Sender<Event>,
     ) -> Result<Self> {
         let mut runners = Vec::new();
+        let over = Arc::new(AtomicBool::new(false));
         for number in 0..size.max(1) {
             let twin = tables.twin()?;
             let interrupter = twin.interrupter();
             let (jobs, received) = channel();
             let (worker, shutdown, events) = (worker.to_owned(), shutdown.clone(), events.clone());
-            let thread = std::thread::spawn(move || run(&twin, number, &worker, &shutdown, &received, &events));
+            let over = Arc::clone(&over);
+            let thread = std::thread::spawn(move || {
+                let stop = || shutdown.is_requested() || over.load(Ordering::SeqCst);
+                run(&twin, number, &worker, &stop, &received, &events);
+            });
             runners.push(Runner { jobs: Some(jobs), is_busy: false, interrupter, thread: Some(thread) });
         }
-        Ok(Self { runners })
+        Ok(Self { runners, over })
+    }
+
+    /// Lets no further group of tables begin.
+    pub(crate) fn wind_up(&self) {
+        self.over.store(true, Ordering::SeqCst);
     }
 
     /// What stops all that runs.
@@ -107,15 +121,13 @@ fn run(
     tables: &DynamicTables,
     number: usize,
     worker: &str,
-    shutdown: &Shutdown,
+    stop: &dyn Fn() -> bool,
     jobs: &Receiver<Work>,
     events: &Sender<Event>,
 ) {
     for work in jobs {
         let mut observe = |refreshed: &RefreshReport| report::log(refreshed);
-        let carried_out = catch_unwind(AssertUnwindSafe(|| {
-            tables.carry_out(&work, worker, &|| shutdown.is_requested(), &mut observe)
-        }));
+        let carried_out = catch_unwind(AssertUnwindSafe(|| tables.carry_out(&work, worker, stop, &mut observe)));
         // A panic of one refresh must not leave the worker waiting for it: everything is opened anew.
         let result = carried_out.unwrap_or_else(|_| Err(Error::new(Code::Internal, "a refresh panicked")));
         // Nobody listens any more when the worker itself has ended.

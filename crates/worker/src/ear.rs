@@ -63,6 +63,8 @@ fn hear(
     events: &Sender<Event>,
 ) -> Result<()> {
     let mut known = registry.news()?.changes;
+    // What changed before somebody listened is not missed either.
+    drop(events.send(Event::News));
     while !over.load(Ordering::SeqCst) {
         let until_next = voice.lease.heartbeat.saturating_sub(spoke_at.elapsed());
         if until_next.is_zero() {

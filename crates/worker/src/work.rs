@@ -138,7 +138,7 @@ impl<Open: Fn(Opening) -> Result<DynamicTables>> Worker<Open> {
         let mut crew = Crew::hire(tables, self.options.concurrency, self.identity.as_str(), shutdown, events)?;
         self.running.set(crew.interrupters());
         let worked = self.look_and_hand_out(tables, &mut crew, shutdown, received, summary, outage);
-        drop(ear);
+        crew.wind_up();
         if worked.is_ok() && !crew.is_idle() {
             let draining = record(WorkerState::Draining);
             if let Err(error) = tables.registry().report_worker(&draining, self.options.lease.length) {
@@ -146,6 +146,7 @@ impl<Open: Fn(Opening) -> Result<DynamicTables>> Worker<Open> {
             }
         }
         let drained = drain(&mut crew, received, summary);
+        drop(ear);
         if let Err(error) = tables.registry().forget_worker(self.identity.as_str()) {
             tracing::debug!(%error, "could not say that the worker has ended");
         }
