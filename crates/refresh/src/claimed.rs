@@ -8,7 +8,9 @@ use std::sync::mpsc::{RecvTimeoutError, Sender, channel};
 use std::time::{Duration, Instant};
 
 use error::{Code, Error, Result};
-use registry::{Claim, Registry};
+use registry::{Claim, ClaimedTable as Claimed, Registry};
+use rustix::io::Errno;
+use rustix::process::{Pid, test_kill_process};
 use uuid::Uuid;
 
 use crate::tables::DynamicTables;
@@ -36,6 +38,22 @@ const LOOK_AGAIN: Duration = Duration::from_millis(100);
 
 /// How often a claim may be refused although nobody is seen to hold one.
 const TRIES: u32 = 20;
+
+/// The name of this computer in the names of workers.
+#[must_use]
+pub fn host() -> String {
+    rustix::system::uname().nodename().to_string_lossy().into_owned()
+}
+
+/// Whether a worker whose name was made up, `host:process id:something`, was a process of this computer that does not exist any
+/// more. Of others nobody can tell by their names.
+#[must_use]
+pub fn is_gone(worker: &str) -> bool {
+    let mut parts = worker.rsplitn(3, ':');
+    let (_, process, of) = (parts.next(), parts.next(), parts.next());
+    let process = process.and_then(|process| process.parse().ok()).and_then(Pid::from_raw);
+    of == Some(host().as_str()) && process.is_some_and(|process| test_kill_process(process) == Err(Errno::SRCH))
+}
 
 /// A claim that is renewed until this value goes.
 pub(crate) struct Held {
@@ -103,8 +121,7 @@ impl DynamicTables {
     /// Claims tables for somebody who waits for them to be refreshed: as soon as nobody else refreshes one of them.
     pub(crate) fn hold_patiently(&self, worker: Option<&str>, tables: &[Uuid]) -> Result<Held> {
         // As workers are called that have no other name, so that it shows when the process is gone.
-        let host = rustix::system::uname().nodename().to_string_lossy().into_owned();
-        let by_hand = format!("{host}:{}:by-hand", std::process::id());
+        let by_hand = format!("{}:{}:by-hand", host(), std::process::id());
         let worker = worker.unwrap_or(&by_hand);
         self.interrupted.store(false, Ordering::SeqCst);
         let began = Instant::now();
@@ -124,6 +141,12 @@ impl DynamicTables {
                 continue;
             };
             missed = 0;
+            if is_gone(&taken.worker) {
+                tracing::info!(table = %taken.name, worker = taken.worker, "gave back what a dead process had claimed");
+                let Claimed { claim, worker, table, .. } = taken;
+                self.registry.release(&Claim { id: claim, worker, tables: vec![table] })?;
+                continue;
+            }
             if began.elapsed() > PATIENCE || self.interrupted.load(Ordering::SeqCst) {
                 let message = format!("{} is being refreshed by {:?}", taken.name, taken.worker);
                 return Err(Error::new(Code::Conflict, message)

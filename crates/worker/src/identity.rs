@@ -7,8 +7,7 @@ use std::time::Duration;
 use error::Result;
 use jiff::Timestamp;
 use registry::{Abandoned, Claim, HistoryFilter, RefreshState, Registry, WorkerRecord, WorkerState};
-use rustix::io::Errno;
-use rustix::process::{Pid, getpid, test_kill_process};
+use rustix::process::getpid;
 use uuid::Uuid;
 
 /// A refresh of which nobody can tell whether its process lives counts as abandoned after this time. If it does run
@@ -28,7 +27,7 @@ pub(crate) struct Identity {
 
 impl Identity {
     pub(crate) fn new(name: Option<String>) -> Self {
-        let host = rustix::system::uname().nodename().to_string_lossy().into_owned();
+        let host = refresh::host();
         let process = getpid().as_raw_nonzero().get();
         let random = Uuid::now_v7().simple().to_string().split_off(24);
         let id = name.unwrap_or_else(|| format!("{host}:{process}:{random}"));
@@ -45,9 +44,8 @@ impl Identity {
         if other == self.id {
             return true;
         }
-        process_of(other).is_some_and(|(host, process)| {
-            host == self.host && (process.as_raw_nonzero().get() == self.process || is_dead(process))
-        })
+        let ours = format!("{}:{}:", self.host, self.process);
+        other.starts_with(&ours) || refresh::is_gone(other)
     }
 
     /// What a worker of this name says of itself.
@@ -89,7 +87,7 @@ impl Identity {
 
     /// Whether the process of a worker of this host does not exist any more. Of ours and of others nobody can tell by a name.
     fn is_gone(&self, other: &str) -> bool {
-        other != self.id && process_of(other).is_some_and(|(host, process)| host == self.host && is_dead(process))
+        other != self.id && refresh::is_gone(other)
     }
 
     fn bury_unclaimed(&self, registry: &Registry) -> Result<u64> {
@@ -129,17 +127,6 @@ fn release_of(registry: &Registry, is_meant: &dyn Fn(&str) -> bool) -> Result<()
         registry.release(claim)?;
     }
     Ok(())
-}
-
-/// Host and process of a worker whose name was made up: `host:process id:something`.
-fn process_of(worker: &str) -> Option<(&str, Pid)> {
-    let mut parts = worker.rsplitn(3, ':');
-    let (_, process, host) = (parts.next()?, parts.next()?, parts.next()?);
-    Some((host, Pid::from_raw(process.parse().ok()?)?))
-}
-
-fn is_dead(process: Pid) -> bool {
-    test_kill_process(process) == Err(Errno::SRCH)
 }
 
 impl fmt::Display for Identity {
