@@ -1,5 +1,7 @@
 //! Snapshots, and what happened in them.
 
+use std::time::Duration;
+
 use duckdb::Row;
 use error::{Code, Error, Result};
 use jiff::Timestamp;
@@ -97,6 +99,26 @@ impl Session {
         self.rows(&sql, read_snapshot)?.pop().map(|found| found.time()).transpose()
     }
 
+    /// The rows of a query that joins snapshots with what they changed, each with whether that was found. Where the catalog is
+    /// SQLite's, the engine reads both tables over connections of their own: a commit between the two gives a snapshot that
+    /// seems to have changed nothing. Then both are read again.
+    pub(crate) fn rows_at_rest<T>(
+        &self,
+        sql: &str,
+        read: impl Fn(&Row<'_>) -> duckdb::Result<(T, bool)>,
+    ) -> Result<Vec<T>> {
+        let mut tries = 0;
+        loop {
+            let rows = self.rows(sql, &read)?;
+            // A snapshot that another kind of writer never described stays as it is.
+            if rows.iter().all(|(_, described)| *described) || tries == READINGS {
+                return Ok(rows.into_iter().map(|(row, _)| row).collect());
+            }
+            tries += 1;
+            std::thread::sleep(REST);
+        }
+    }
+
     /// Everything that happened after `since`, in one metadata query.
     pub fn changes_since(&self, since: SnapshotId) -> Result<Changes> {
         let (snapshots, changes) = (self.metadata("ducklake_snapshot"), self.metadata("ducklake_snapshot_changes"));
@@ -104,14 +126,15 @@ impl Session {
         // be the newest (nothing else was committed): then the newest snapshot is asked for.
         let sql = format!(
             "SELECT s.snapshot_id::BIGINT, {TIME}, c.changes_made::VARCHAR, c.commit_extra_info::VARCHAR, \
-                    (SELECT min(snapshot_id)::BIGINT FROM {snapshots}) \
+                    (SELECT min(snapshot_id)::BIGINT FROM {snapshots}), c.snapshot_id IS NOT NULL \
              FROM {snapshots} AS s LEFT JOIN {changes} AS c ON c.snapshot_id = s.snapshot_id \
              WHERE s.snapshot_id >= {since} ORDER BY s.snapshot_id"
         );
-        let rows = self.rows(&sql, |row| {
+        let rows = self.rows_at_rest(&sql, |row| {
             let made: Option<String> = row.get(2)?;
             let extra_info: Option<String> = row.get(3)?;
-            Ok((read_snapshot(row)?, made.unwrap_or_default(), extra_info, row.get::<_, SnapshotId>(4)?))
+            let found = (read_snapshot(row)?, made.unwrap_or_default(), extra_info, row.get::<_, SnapshotId>(4)?);
+            Ok((found, row.get(5)?))
         })?;
         let Some((newest, _, _, oldest)) = rows.last() else {
             let current = self.current_snapshot()?;
@@ -162,6 +185,10 @@ impl Found {
         Ok(Snapshot { id: self.id, time })
     }
 }
+
+/// How often, and after which pause, a snapshot is read again of which it is not known what it changed.
+const READINGS: u32 = 20;
+const REST: Duration = Duration::from_millis(25);
 
 /// Reads the id from the first and the time from the second column.
 pub(crate) fn read_snapshot(row: &Row<'_>) -> duckdb::Result<Found> {

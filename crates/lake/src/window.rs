@@ -279,13 +279,13 @@ impl Session {
     fn happened_since(&self, from: SnapshotId) -> Result<Happened> {
         let (snapshots, changes) = (self.metadata("ducklake_snapshot"), self.metadata("ducklake_snapshot_changes"));
         let sql = format!(
-            "SELECT s.snapshot_id::BIGINT, c.changes_made::VARCHAR \
+            "SELECT s.snapshot_id::BIGINT, c.changes_made::VARCHAR, c.snapshot_id IS NOT NULL \
              FROM {snapshots} AS s LEFT JOIN {changes} AS c ON c.snapshot_id = s.snapshot_id \
              WHERE s.snapshot_id >= {from} ORDER BY s.snapshot_id"
         );
-        let snapshots = self.rows(&sql, |row| {
+        let snapshots = self.rows_at_rest(&sql, |row| {
             let made: Option<String> = row.get(1)?;
-            Ok((row.get::<_, SnapshotId>(0)?, parse_changes(&made.unwrap_or_default())))
+            Ok(((row.get::<_, SnapshotId>(0)?, parse_changes(&made.unwrap_or_default())), row.get(2)?))
         })?;
         let current = snapshots.last().map_or(from, |(id, _)| *id);
         Ok(Happened { snapshots, current })

@@ -140,14 +140,15 @@ impl DynamicTables {
             return Err(Error::new(Code::Query, format!("{old} cannot be moved to another schema"))
                 .with_hint("Create it there with the same query and drop it here."));
         }
+        // What is published while it is renamed would be found under neither name.
+        let _held = self.hold_patiently(None, &[table.definition.id])?;
         if new != old && (self.session.table(&new, None)?.is_some() || self.session.view(&new)?.is_some()) {
             return Err(Error::new(Code::Query, format!("{new} exists already")).with_hint("Choose another name."));
         }
-        // What is published while it is renamed would be found under neither name.
-        let _held = self.hold_patiently(None, &[table.definition.id])?;
         let tables = self.registry.load_all()?;
         let now = tables.iter().find(|now| now.definition.id == table.definition.id);
-        let table = now.cloned().ok_or_else(|| crate::tables::unknown(&old))?;
+        let table = now.filter(|now| now.definition.name == old).cloned();
+        let table = table.ok_or_else(|| crate::tables::unknown(&old))?;
         let mut alterations = Vec::new();
         let mut affected = Vec::new();
         for reader in tables

@@ -12,10 +12,10 @@ use failpoint::fail_point;
 use incremental::Plan;
 use jiff::Timestamp;
 use lake::Watermark;
-use registry::{Alteration, DynamicTable, FinishedRefresh, Refresh, RefreshState, Source};
+use registry::{Alteration, Definition, DynamicTable, FinishedRefresh, Refresh, RefreshState, Source};
 use uuid::Uuid;
 
-use crate::course::{Course, Manner, is_isolated, refresh_graph};
+use crate::course::{Course, Manner, graph, is_isolated, refresh_graph};
 use crate::decide::{Outcome, Situation};
 use crate::prepare::{Prepared, Steps};
 use crate::record::lag;
@@ -324,6 +324,7 @@ impl DynamicTables {
         steps: &mut Steps,
     ) -> Result<Option<(Option<Watermark>, Situation, Outcome)>> {
         let watermark = self.watermark(course, table)?;
+        let planned = table.sources.clone();
         let mut agreement = self.agree(table, watermark.as_ref())?;
         let (version, wanted) = (table.progress.data_version, Some(course.version.id));
         if agreement == Agreement::Agree && (version > wanted || again && version == wanted) {
@@ -333,7 +334,7 @@ impl DynamicTables {
             agreement = Agreement::Unknown("the lake is older than what was read from it".to_owned());
         }
         let situation = self.situation(course, table, watermark.as_ref(), &agreement)?;
-        self.follow_upstream(course, table, &situation.analysis.plan)?;
+        self.follow_upstream(course, table, &planned, &situation.analysis.plan)?;
         fail_point!("decided");
         steps.end("decide");
         let outcome = self.compute(course, table, &situation, full, steps)?;
@@ -343,15 +344,21 @@ impl DynamicTables {
 
     /// Registers what a table reads if it reads a dynamic table that it did not read before, since a view or a name has come
     /// to mean something else. It can only be refreshed together with that one, at the next look.
-    fn follow_upstream(&self, course: &Course, table: &DynamicTable, plan: &Plan) -> Result<()> {
+    fn follow_upstream(&self, course: &Course, table: &DynamicTable, planned: &[Source], plan: &Plan) -> Result<()> {
         let is_new = |other: &&DynamicTable| {
             !is_isolated(other)
                 && plan.sources.iter().any(|source| source.name == other.definition.name)
-                && !table.sources.iter().any(|source| source.upstream == Some(other.definition.id))
+                && !planned.iter().any(|source| source.upstream == Some(other.definition.id))
         };
         let Some(upstream) = course.tables.iter().find(is_new) else { return Ok(()) };
         let sources = self.registered_sources(plan, &course.tables)?;
-        self.registry.alter(&[Alteration { definition: table.definition.clone(), sources, progress: None }])?;
+        let changed = DynamicTable { sources: sources.clone(), ..table.clone() };
+        let others = course.tables.iter().filter(|other| other.definition.id != table.definition.id);
+        let all: Vec<DynamicTable> = others.cloned().chain(std::iter::once(changed)).collect();
+        graph(&all)?;
+        // Whatever it holds, it starts over with what it reads now.
+        let definition = Definition { fingerprint: String::new(), ..table.definition.clone() };
+        self.registry.alter(&[Alteration { definition, sources, progress: None }])?;
         let message =
             format!("it reads the dynamic table {} now, and is refreshed together with it", upstream.definition.name);
         Err(Error::new(Code::Conflict, message).with_transient(true).with_hint("Refresh it again."))

@@ -152,11 +152,23 @@ impl DynamicTables {
         pending: &mut Vec<Pending>,
         refused: &[Uuid],
     ) -> Result<()> {
+        // What reads one of these, or was moved on since one of these seemed unchanged, and so on.
+        let mut all = refused.to_vec();
+        loop {
+            let waiting = pending.iter().map(Pending::id).chain(course.advances.iter().map(|advance| advance.table));
+            let reads = |id: &Uuid| {
+                let table = course.tables.iter().find(|table| table.definition.id == *id);
+                !all.contains(id) && table.is_some_and(|table| reads_any(course, table, &all))
+            };
+            let more: Vec<Uuid> = waiting.filter(reads).collect();
+            if more.is_empty() {
+                break;
+            }
+            all.extend(more);
+        }
         let before = pending.len();
-        let mut refused = refused.to_vec();
         for table in std::mem::take(pending) {
-            if refused.contains(&table.id()) || reads_any(course, &table.table, &refused) {
-                refused.push(table.id());
+            if all.contains(&table.id()) {
                 self.put_off(course, run, table)?;
             } else {
                 pending.push(table);
@@ -165,16 +177,10 @@ impl DynamicTables {
         if pending.len() == before {
             return Err(Error::new(Code::Internal, "a publication was refused for a table that is not in it"));
         }
-        // What was moved on because these seemed unchanged is looked at again with them.
-        for advance in std::mem::take(&mut course.advances) {
-            let table = course.tables.iter().find(|table| table.definition.id == advance.table);
-            if table.is_some_and(|table| reads_any(course, table, &refused)) {
-                refused.push(advance.table);
-                run.again.push(advance.table);
-            } else {
-                course.advances.push(advance);
-            }
-        }
+        let moved_on = std::mem::take(&mut course.advances);
+        let (again, kept): (Vec<_>, Vec<_>) = moved_on.into_iter().partition(|advance| all.contains(&advance.table));
+        run.again.extend(again.into_iter().map(|advance| advance.table));
+        course.advances = kept;
         Ok(())
     }
 

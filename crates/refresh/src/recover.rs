@@ -11,6 +11,7 @@ use registry::{
 };
 use uuid::Uuid;
 
+use crate::course::graph;
 use crate::tables::DynamicTables;
 
 /// What the lake and the registry say of one table, compared.
@@ -131,9 +132,17 @@ impl DynamicTables {
         refresh.error_code = None;
         refresh.error_message = None;
         let change = ProgressChange { before, after: after.clone() };
-        // What it read nobody wrote down either. If the query does not bind any more, it will start over.
+        // What it read nobody wrote down either. If the query does not bind any more, or reads what reads it, it will fail
+        // or start over.
         let sources = match self.analyse(&table.definition) {
-            Ok(analysis) => Some(self.registered_sources(&analysis.plan, &self.registry.load_all()?)?),
+            Ok(analysis) => {
+                let mut tables = self.registry.load_all()?;
+                let sources = self.registered_sources(&analysis.plan, &tables)?;
+                for known in tables.iter_mut().filter(|known| known.definition.id == table.definition.id) {
+                    known.sources.clone_from(&sources);
+                }
+                graph(&tables).is_ok().then_some(sources)
+            }
             Err(_) => None,
         };
         if let Some(sources) = &sources {

@@ -76,7 +76,8 @@ impl NewContent {
     }
 
     fn changes(&self) -> bool {
-        self.rows_inserted + self.rows_deleted > 0 || self.reshaped
+        // One that starts over may hold what was published, and yet not what stood there before.
+        self.rows_inserted + self.rows_deleted > 0 || self.reshaped || self.restarts
     }
 }
 
