@@ -286,6 +286,7 @@ fn a_registry_of_the_first_version_begins_its_past(fixture: &Fixture) {
         "DROP TABLE worker",
         "DROP TABLE refresh_claim",
         "ALTER TABLE refresh_history DROP COLUMN claim_id",
+        "ALTER TABLE dynamic_table DROP COLUMN time_dependent",
         "DELETE FROM dynamic_tables_migration WHERE version > 1",
     ] {
         fixture.ask(undo);
