@@ -168,8 +168,8 @@ impl DynamicTables {
         }
     }
 
-    /// Writes down the data versions that moved without a refresh. Before tables are published that read others:
-    /// what they say they were built from must be known, even if the process dies right after they were.
+    /// Writes down the data versions that moved without a refresh. Not before what was computed in the same run is published:
+    /// of what seemed unchanged, some is computed again. If the process dies before, these tables are found unchanged once more.
     pub(crate) fn record_advances(&self, course: &mut Course) -> Result<()> {
         let advances = std::mem::take(&mut course.advances);
         if !advances.is_empty() {

@@ -69,19 +69,7 @@ impl Identity {
     /// Gives back what processes had claimed that are certainly gone, and ends the refreshes in the history that died
     /// with their process. How many refreshes those were.
     pub(crate) fn bury_the_dead(&self, registry: &Registry) -> Result<u64> {
-        let mut claims: HashMap<Uuid, Claim> = HashMap::new();
-        for taken in registry.claims()?.into_iter().filter(|taken| taken.is_live && self.is_gone(&taken.worker)) {
-            let empty = || Claim { id: taken.claim, worker: taken.worker.clone(), tables: Vec::new() };
-            claims.entry(taken.claim).or_insert_with(empty).tables.push(taken.table);
-        }
-        for claim in claims.values() {
-            tracing::info!(
-                worker = claim.worker,
-                tables = claim.tables.len(),
-                "gave back what a dead process had claimed"
-            );
-            registry.release(claim)?;
-        }
+        release_of(registry, &|worker| self.is_gone(worker))?;
         Ok(registry.reap_orphans()? + self.bury_unclaimed(registry)?)
     }
 
@@ -112,6 +100,7 @@ impl Identity {
     }
 }
 
+/// Gives back what the meant workers claim.
 fn release_of(registry: &Registry, is_meant: &dyn Fn(&str) -> bool) -> Result<()> {
     let mut claims: HashMap<Uuid, Claim> = HashMap::new();
     for taken in registry.claims()?.into_iter().filter(|taken| taken.is_live && is_meant(&taken.worker)) {
