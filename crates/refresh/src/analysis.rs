@@ -7,13 +7,14 @@ use std::sync::Arc;
 use error::{Code, Error, Result, Span};
 use incremental::Plan;
 use lake::{ChangeKind, Changes, SnapshotId};
-use registry::{Definition, DynamicTable, Source, SourceKind};
+use registry::{Definition, Source, SourceKind};
 use sha2::{Digest, Sha256};
 use sql::names::{ObjectName, TableName};
 use sql::properties::RefreshMode;
 use uuid::Uuid;
 
 use crate::course::{Course, is_isolated};
+use crate::registered::Registered;
 use crate::shape::{Coming, Shape};
 use crate::tables::DynamicTables;
 
@@ -26,11 +27,11 @@ pub(crate) struct Analysis {
 impl Analysis {
     /// Tells apart definitions, shapes of their sources, and ways of reading them that cannot be continued from one
     /// another. `tables` are all dynamic tables.
-    pub fn fingerprint(&self, tables: &[DynamicTable]) -> String {
+    pub fn fingerprint(&self, tables: &Registered) -> String {
         let mut hash = Sha256::new();
         hash.update(&self.identity);
         for source in &self.plan.sources {
-            let upstream = tables.iter().find(|table| table.definition.name == source.name);
+            let upstream = tables.named(&source.name);
             if upstream.is_some_and(|upstream| !is_isolated(upstream)) {
                 hash.update(format!("\nat its data version: {}", source.name.to_string().to_lowercase()));
             }
@@ -139,8 +140,8 @@ impl DynamicTables {
     }
 
     /// The sources of a plan as the registry keeps them; `tables` are all dynamic tables.
-    pub(crate) fn registered_sources(&self, plan: &Plan, tables: &[DynamicTable]) -> Result<Vec<Source>> {
-        let upstream = |name: &TableName| tables.iter().find(|table| table.definition.name == *name);
+    pub(crate) fn registered_sources(&self, plan: &Plan, tables: &Registered) -> Result<Vec<Source>> {
+        let upstream = |name: &TableName| tables.named(name);
         let names: Vec<TableName> = plan.sources.iter().map(|source| source.name.clone()).collect();
         let mut sources = Vec::new();
         for (source, lake_table_id) in plan.sources.iter().zip(self.session.table_ids(&names)?) {

@@ -12,13 +12,14 @@ use sql::properties::Scheduler;
 use uuid::Uuid;
 
 use crate::claimed::Held;
+use crate::registered::Registered;
 use crate::report::{RefreshReport, RefreshRequest};
 use crate::tables::{DynamicTables, unknown};
 use crate::unpublished::Unpublished;
 
 /// Tables on their way to one data version.
 pub(crate) struct Course {
-    pub tables: Vec<DynamicTable>,
+    pub tables: Registered,
     pub version: Snapshot,
     /// What happened in the lake since the oldest data version among the tables.
     pub changes: Changes,
@@ -52,13 +53,13 @@ impl DynamicTables {
     /// `QUERY` for an unknown name, and what lake or registry say when they cannot be asked. A table that fails is
     /// reported, not an error.
     pub fn refresh(&self, request: &RefreshRequest) -> Result<Vec<RefreshReport>> {
-        let tables = self.registry.load_all()?;
+        let tables = self.load_all()?;
         let named = self.named(&request.names, &tables)?;
         let order = with_upstream(&tables, &named)?;
         let full = if request.full { named } else { HashSet::new() };
         let held = self.hold_patiently(request.worker.as_deref(), &order)?;
         // Whoever was waited for has brought them further.
-        let tables = self.registry.load_all()?;
+        let tables = self.load_all()?;
         self.let_time_pass(&tables, &order)?;
         let mut course = self.course(tables, &order, &full)?;
         let manner = Manner { trigger: request.trigger, worker: request.worker.as_deref(), full: &full, held: &held };
@@ -68,13 +69,13 @@ impl DynamicTables {
     }
 
     /// The tables of these names; all if there are none.
-    pub(crate) fn named(&self, names: &[ObjectName], tables: &[DynamicTable]) -> Result<HashSet<Uuid>> {
+    pub(crate) fn named(&self, names: &[ObjectName], tables: &Registered) -> Result<HashSet<Uuid>> {
         if names.is_empty() {
             return Ok(tables.iter().map(|table| table.definition.id).collect());
         }
         let id = |name: &ObjectName| {
             let name = self.resolve(name)?;
-            let table = tables.iter().find(|table| table.definition.name == name);
+            let table = tables.named(&name);
             table.map(|table| table.definition.id).ok_or_else(|| unknown(&name))
         };
         names.iter().map(id).collect()
@@ -82,20 +83,15 @@ impl DynamicTables {
 
     /// Sets a course for the lake's newest snapshot. It is newer than the data versions of the tables in `renewed`,
     /// which will be published again whatever they hold: one data version has one content.
-    pub(crate) fn course(
-        &self,
-        tables: Vec<DynamicTable>,
-        order: &[Uuid],
-        renewed: &HashSet<Uuid>,
-    ) -> Result<Course> {
-        let mut renewed = tables.iter().filter(|table| renewed.contains(&table.definition.id)).peekable();
+    pub(crate) fn course(&self, tables: Registered, order: &[Uuid], renewed: &HashSet<Uuid>) -> Result<Course> {
+        let mut renewed = renewed.iter().filter_map(|id| tables.with_id(*id)).peekable();
         if renewed.peek().is_some() {
             let current = self.session.current_snapshot()?.id;
             if let Some(table) = renewed.find(|table| table.progress.data_version == Some(current)) {
                 self.make_snapshot(table)?;
             }
         }
-        let involved = tables.iter().filter(|table| order.contains(&table.definition.id));
+        let involved = order.iter().filter_map(|id| tables.with_id(*id));
         let since = involved.filter_map(|table| table.progress.data_version).min();
         let (since, changes) = match since {
             Some(since) => (since, self.session.changes_since(since)?),
@@ -110,13 +106,13 @@ impl DynamicTables {
     /// Makes a snapshot if some table of `order` follows the time and nobody but us has committed since its data version: in a
     /// lake in which nothing happens the time would stand still, or go no further than our last publication. Whether one was
     /// made.
-    pub(crate) fn let_time_pass(&self, tables: &[DynamicTable], order: &[Uuid]) -> Result<bool> {
+    pub(crate) fn let_time_pass(&self, tables: &Registered, order: &[Uuid]) -> Result<bool> {
         let follows_time = |table: &&DynamicTable| {
-            order.contains(&table.definition.id)
-                && table.definition.time_dependent
+            table.definition.time_dependent
                 && self.analyse(&table.definition).is_ok_and(|analysis| analysis.plan.follows_time)
         };
-        let by_time: Vec<&DynamicTable> = tables.iter().filter(follows_time).collect();
+        let ordered = order.iter().filter_map(|id| tables.with_id(*id));
+        let by_time: Vec<&DynamicTable> = ordered.filter(follows_time).collect();
         if by_time.is_empty() {
             return Ok(false);
         }
@@ -152,7 +148,7 @@ impl DynamicTables {
         })
     }
 
-    pub(crate) fn course_with(&self, tables: Vec<DynamicTable>, since: i64, changes: Changes) -> Course {
+    pub(crate) fn course_with(&self, tables: Registered, since: i64, changes: Changes) -> Course {
         self.analyses.borrow_mut().follow(since, &changes);
         let version = changes.current;
         Course {

@@ -25,6 +25,7 @@ use uuid::Uuid;
 use crate::analysis::{Analysis, resolve_mode};
 use crate::claimed::Held;
 use crate::course::{Manner, graph, with_upstream};
+use crate::registered::Registered;
 use crate::report::{CreateAction, Created, RefreshReport};
 use crate::shape::RESERVED_SCHEMA_PREFIX;
 use crate::tables::DynamicTables;
@@ -41,8 +42,8 @@ impl DynamicTables {
     /// whatever the first refresh fails with. Then nothing is left of a new table, and a replaced one is as before.
     pub fn create(&self, statement: &CreateDynamicTable, text: &str) -> Result<Created> {
         let name = self.resolve(&statement.name)?;
-        let tables = self.registry.load_all()?;
-        let existing = tables.iter().find(|table| table.definition.name == name).cloned();
+        let tables = self.load_all()?;
+        let existing = tables.named(&name).cloned();
         match (&existing, statement.mode) {
             (Some(_), CreateMode::Create) if statement.if_not_exists => {
                 return Ok(created(name, CreateAction::AlreadyExists, None));
@@ -100,7 +101,7 @@ impl DynamicTables {
         statement: &CreateDynamicTable,
         text: &str,
         name: &TableName,
-        tables: &[DynamicTable],
+        tables: &Registered,
         existing: Option<&DynamicTable>,
     ) -> Result<(Arc<Analysis>, DynamicTable)> {
         let in_text = |error: Error| shift_span(error, &statement.query, statement.query_offset, text);
@@ -143,7 +144,7 @@ impl DynamicTables {
     fn create_new(
         &self,
         mut table: DynamicTable,
-        tables: &[DynamicTable],
+        tables: &Registered,
         (analysis, current): (&Arc<Analysis>, SnapshotId),
     ) -> Result<Created> {
         let name = table.definition.name.clone();
@@ -157,8 +158,7 @@ impl DynamicTables {
         }
         let id = table.definition.id;
         self.analyses.borrow_mut().keep(&table.definition, analysis, current);
-        let mut tables = tables.to_vec();
-        tables.push(table);
+        let tables = Registered::new(tables.iter().cloned().chain([table]).collect());
         let refreshed =
             self.hold_for(&tables, id).and_then(|held| self.first_refresh(tables, id, &HashSet::new(), &held));
         match refreshed {
@@ -174,14 +174,14 @@ impl DynamicTables {
     }
 
     /// Keeps others from refreshing a table and what it reads.
-    fn hold_for(&self, tables: &[DynamicTable], id: Uuid) -> Result<Held> {
+    fn hold_for(&self, tables: &Registered, id: Uuid) -> Result<Held> {
         self.hold_patiently(None, &with_upstream(tables, &HashSet::from([id]))?)
     }
 
     /// Refreshes a table and what it reads; a failure is an error.
     fn first_refresh(
         &self,
-        tables: Vec<DynamicTable>,
+        tables: Registered,
         id: Uuid,
         renewed: &HashSet<Uuid>,
         held: &Held,
@@ -212,9 +212,9 @@ impl DynamicTables {
 
     /// The tables as they are by now, after others that refreshed them were waited for: the definitions stay, as one is
     /// just being made.
-    fn followed(&self, mut tables: Vec<DynamicTable>) -> Result<Vec<DynamicTable>> {
-        let now = self.registry.load_all()?;
-        for table in &mut tables {
+    fn followed(&self, mut tables: Registered) -> Result<Registered> {
+        let now = self.load_all()?;
+        for table in tables.iter_mut() {
             if let Some(now) = now.iter().find(|now| now.definition.id == table.definition.id) {
                 table.progress.clone_from(&now.progress);
             }
@@ -243,7 +243,7 @@ impl DynamicTables {
         &self,
         existing: &DynamicTable,
         table: DynamicTable,
-        tables: &[DynamicTable],
+        tables: &Registered,
         (analysis, current): (&Arc<Analysis>, SnapshotId),
     ) -> Result<Created> {
         let name = table.definition.name.clone();
@@ -258,10 +258,12 @@ impl DynamicTables {
             }])?;
             return Ok(created(name, CreateAction::Replaced, None));
         }
-        let mut all: Vec<DynamicTable> = tables.iter().filter(|other| other.definition.id != id).cloned().collect();
-        all.push(table.clone());
+        let with = |table: &DynamicTable| {
+            let others = tables.iter().filter(|other| other.definition.id != id);
+            Registered::new(others.chain([table]).cloned().collect())
+        };
         // Nobody may refresh it by the old definition from here on.
-        let held = self.hold_for(&all, id)?;
+        let held = self.hold_for(&with(&table), id)?;
         let as_it_was =
             self.registry.get(&name)?.filter(|now| now.definition.revision == existing.definition.revision);
         if as_it_was.is_none() {
@@ -283,9 +285,7 @@ impl DynamicTables {
             Alteration { definition: table.definition.clone(), sources: table.sources.clone(), progress: None };
         self.forget_analysis(id);
         self.analyses.borrow_mut().keep(&table.definition, analysis, current);
-        all.retain(|other| other.definition.id != id);
-        all.push(table);
-        let refreshed = self.first_refresh(all, id, &HashSet::from([id]), &held);
+        let refreshed = self.first_refresh(with(&table), id, &HashSet::from([id]), &held);
         self.forget_analysis(id);
         let report = match refreshed {
             Ok(report) => report,

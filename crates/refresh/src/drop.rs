@@ -23,8 +23,8 @@ impl DynamicTables {
     /// given.
     pub fn drop(&self, name: &ObjectName, if_exists: bool, cascade: bool) -> Result<Vec<TableName>> {
         let resolved = self.resolve(name)?;
-        let tables = self.registry.load_all()?;
-        let Some(table) = tables.iter().find(|table| table.definition.name == resolved) else {
+        let tables = self.load_all()?;
+        let Some(table) = tables.named(&resolved) else {
             if if_exists {
                 return Ok(Vec::new());
             }
@@ -36,7 +36,7 @@ impl DynamicTables {
         };
         let graph = graph(&tables)?;
         let readers: HashSet<Uuid> = graph.all_downstream([&table.definition.id]).into_iter().collect();
-        let find = |id: Uuid| tables.iter().find(|table| table.definition.id == id);
+        let find = |id: Uuid| tables.with_id(id);
         // Readers first, so that no moment leaves a table without what it reads.
         let mut doomed: Vec<&DynamicTable> = graph
             .sorted(readers.iter().chain(std::iter::once(&table.definition.id)))

@@ -24,7 +24,7 @@ impl DynamicTables {
     /// `QUERY` for an unknown name, and what lake or registry say when they cannot be asked. A table that would fail
     /// is reported, not an error.
     pub fn dry_run(&self, request: &RefreshRequest) -> Result<Vec<DryRun>> {
-        let tables = self.registry.load_all()?;
+        let tables = self.load_all()?;
         let named = self.named(&request.names, &tables)?;
         let order = with_readers(&tables, &named)?;
         let full = if request.full { named } else { HashSet::new() };
@@ -41,7 +41,7 @@ impl DynamicTables {
     fn dry_run_all(&self, course: &mut Course, order: &[Uuid], full: &HashSet<Uuid>) -> Result<Vec<DryRun>> {
         let mut runs = Vec::new();
         for id in order {
-            let Some(position) = course.tables.iter().position(|table| table.definition.id == *id) else { continue };
+            let Some(position) = course.tables.position(*id) else { continue };
             let name = course.tables[position].definition.name.clone();
             let result = self.dry_run_one(course, position, full.contains(id));
             self.forget_temporaries()?;

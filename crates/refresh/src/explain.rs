@@ -93,7 +93,7 @@ impl DynamicTables {
     /// `QUERY` when it does not exist, and whatever a refresh would fail with.
     pub fn explain(&self, name: &ObjectName) -> Result<Explanation> {
         let table = self.find(name)?;
-        let tables = self.registry.load_all()?;
+        let tables = self.load_all()?;
         let order = with_upstream(&tables, &HashSet::from([table.definition.id]))?;
         let mut course = self.course(tables, &order, &HashSet::new())?;
         let source_rows = self.source_rows.borrow().clone();
@@ -110,8 +110,7 @@ impl DynamicTables {
         let position_of = |course: &Course, id: Uuid| {
             course
                 .tables
-                .iter()
-                .position(|table| table.definition.id == id)
+                .position(id)
                 .ok_or_else(|| Error::new(Code::Conflict, "the table was dropped meanwhile").with_transient(true))
         };
         for upstream in order.iter().filter(|upstream| **upstream != id) {
@@ -201,7 +200,7 @@ impl DynamicTables {
         };
         let mut sources = Vec::new();
         for (number, source) in plan.sources.iter().enumerate() {
-            let upstream = course.tables.iter().any(|other| other.definition.name == source.name);
+            let upstream = course.tables.named(&source.name).is_some();
             let window = windows.as_ref().map(|windows| &windows[number]);
             sources.push(ExplainedSource {
                 name: source.name.clone(),

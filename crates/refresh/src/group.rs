@@ -172,7 +172,7 @@ impl DynamicTables {
                 break;
             }
             for (number, id) in group.iter().enumerate() {
-                let Some(position) = course.tables.iter().position(|table| table.definition.id == *id) else {
+                let Some(position) = course.tables.position(*id) else {
                     continue;
                 };
                 self.turn(course, position, &group[number + 1..], run)?;
@@ -214,12 +214,10 @@ impl DynamicTables {
             }
             Turn::Pending(pending) => pending,
         };
-        let is_read_later = |table: &DynamicTable| {
-            later.contains(&table.definition.id)
-                && table.sources.iter().any(|source| source.upstream == Some(pending.id()))
-        };
+        let reads_it =
+            |table: &DynamicTable| table.sources.iter().any(|source| source.upstream == Some(pending.id()));
         if let Some(prepared) = pending.prepared()
-            && course.tables.iter().any(is_read_later)
+            && later.iter().filter_map(|id| course.tables.with_id(*id)).any(reads_it)
         {
             let at = read_at(&pending.table, &pending.situation, course.version.id);
             self.keep_unpublished(&mut course.unpublished, &pending.table, &pending.situation, prepared, at)?;
@@ -369,7 +367,8 @@ impl DynamicTables {
     fn look_again(&self, course: &mut Course, again: &HashSet<Uuid>) -> Result<Vec<Uuid>> {
         self.forget_watermarks(course);
         let mut gone = Vec::new();
-        for table in course.tables.iter_mut().filter(|table| again.contains(&table.definition.id)) {
+        for position in again.iter().filter_map(|id| course.tables.position(*id)).collect::<Vec<_>>() {
+            let table = &mut course.tables[position];
             // Only how far it is: its definition may be one that is just being made.
             match self.registry.get(&table.definition.name)? {
                 Some(current) if current.definition.id == table.definition.id => table.progress = current.progress,
@@ -382,9 +381,7 @@ impl DynamicTables {
     /// Fails what could not be published in any of the attempts.
     fn give_up(&self, course: &mut Course, order: &[Uuid], run: &mut Run<'_, '_>) -> Result<()> {
         for id in order {
-            let (Some(refresh), Some(position)) =
-                (run.begun.remove(id), course.tables.iter().position(|table| table.definition.id == *id))
-            else {
+            let (Some(refresh), Some(position)) = (run.begun.remove(id), course.tables.position(*id)) else {
                 continue;
             };
             let error =
@@ -459,9 +456,7 @@ pub(crate) fn reads_any(course: &Course, table: &DynamicTable, tables: &[Uuid]) 
 
 /// The dynamic tables that a table follows. One that is refreshed by hand only is read as it stands, whatever becomes of it.
 fn followed<'a>(course: &'a Course, table: &'a DynamicTable) -> impl Iterator<Item = &'a Source> {
-    let is_read_as_it_is =
-        |id: Uuid| course.tables.iter().any(|other| other.definition.id == id && is_isolated(other));
-    table.sources.iter().filter(move |source| source.upstream.is_some_and(|id| !is_read_as_it_is(id)))
+    table.sources.iter().filter(|source| source.upstream.is_some_and(|id| !course.tables.is_isolated(id)))
 }
 
 /// The snapshot at which the table's own rows were read when its change was computed.

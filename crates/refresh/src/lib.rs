@@ -30,6 +30,7 @@ mod prepare;
 mod publish;
 mod record;
 mod recover;
+mod registered;
 mod report;
 mod reshape;
 mod shape;

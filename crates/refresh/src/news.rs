@@ -58,7 +58,7 @@ impl DynamicTables {
                     })
                 }
                 SourceKind::Table | SourceKind::DynamicTable => {
-                    let upstream = course.tables.iter().find(|other| Some(other.definition.id) == source.upstream);
+                    let upstream = source.upstream.and_then(|id| course.tables.with_id(id));
                     // One that is not as far may still change until there.
                     let Some(upstream) =
                         upstream.filter(|table| table.progress.data_version >= Some(course.version.id))
@@ -114,6 +114,6 @@ pub(crate) fn foreign_write(changes: &Changes, since: SnapshotId, table: &Dynami
 
 /// Whether a source is a dynamic table whose data version moves together with that of its readers.
 fn follows(course: &Course, source: &registry::Source) -> bool {
-    let upstream = course.tables.iter().find(|other| Some(other.definition.id) == source.upstream);
+    let upstream = source.upstream.and_then(|id| course.tables.with_id(id));
     upstream.is_some_and(|upstream| !is_isolated(upstream))
 }

@@ -14,6 +14,7 @@ use sql::properties::{Scheduler, TargetLag};
 use uuid::Uuid;
 
 use crate::course::{Course, Manner, graph, is_isolated};
+use crate::registered::Registered;
 use crate::report::RefreshReport;
 use crate::tables::DynamicTables;
 
@@ -119,7 +120,7 @@ impl DynamicTables {
             return Ok(look);
         }
         self.quiet.set(None);
-        let mut tables = Vec::clone(&*self.registered_at(news.changes)?);
+        let mut tables = Registered::clone(&*self.registered_at(news.changes)?);
         look.tables = tables.len();
         if tables.is_empty() {
             return Ok(look);
@@ -163,7 +164,7 @@ impl DynamicTables {
         let batches = schedule.batches(&decision, &moment, &LIMITS, &|id| taken.contains(id));
         let is_served = |queue: &String| poll.queues.is_empty() || poll.queues.contains(queue);
         let version = |id: &Uuid| {
-            let table = tables.iter().find(|table| table.definition.id == *id);
+            let table = tables.with_id(*id);
             (*id, table.and_then(|table| table.progress.data_version))
         };
         look.work = batches
@@ -200,13 +201,13 @@ impl DynamicTables {
         let tables = self.registered_at(self.registry.news()?.changes)?;
         // Somebody else refreshed them between the look and the claim: they are not due any more, or are so anew.
         let as_seen = |(id, version): &(Uuid, Option<i64>)| {
-            let table = tables.iter().find(|table| table.definition.id == *id);
+            let table = tables.with_id(*id);
             table.is_some_and(|table| table.progress.data_version == *version && table.definition.state.is_running())
         };
         if !work.tables.iter().all(as_seen) {
             return Ok(Done { taken: true, ..done });
         }
-        let tables = Vec::clone(&tables);
+        let tables = Registered::clone(&tables);
         self.let_time_pass(&tables, &order)?;
         let mut course = self.course(tables, &order, &HashSet::new())?;
         let manner =
@@ -230,14 +231,14 @@ impl DynamicTables {
     }
 
     /// All tables as they are registered, read again only if the registry has changed.
-    fn registered_at(&self, changes: i64) -> Result<Arc<Vec<DynamicTable>>> {
-        if let Some((known, tables)) = &*self.registered.borrow()
+    fn registered_at(&self, changes: i64) -> Result<Arc<Registered>> {
+        if let Some((known, tables)) = &*self.known.borrow()
             && *known == changes
         {
             return Ok(Arc::clone(tables));
         }
-        let tables = Arc::new(self.registry.load_all()?);
-        *self.registered.borrow_mut() = Some((changes, Arc::clone(&tables)));
+        let tables = Arc::new(self.load_all()?);
+        *self.known.borrow_mut() = Some((changes, Arc::clone(&tables)));
         Ok(tables)
     }
 
@@ -248,14 +249,14 @@ impl DynamicTables {
         let version = course.version;
         let mut advanced = HashSet::new();
         for id in order {
-            let Some(position) = course.tables.iter().position(|table| table.definition.id == *id) else { continue };
+            let Some(position) = course.tables.position(*id) else { continue };
             let table = &course.tables[position];
             // A table that was as far as what it reads has seen all that this holds.
             let follows_unchanged = |source: &registry::Source| match source.upstream {
                 None => true,
                 Some(upstream) => {
                     advanced.contains(&upstream) && before.get(&upstream) == before.get(id)
-                        || course.tables.iter().any(|other| other.definition.id == upstream && is_isolated(other))
+                        || course.tables.is_isolated(upstream)
                 }
             };
             let known = table.sources.iter().all(follows_unchanged);
@@ -299,12 +300,7 @@ impl DynamicTables {
     }
 
     /// The schedule of all tables. The content of a table is right until the first commit after its data version.
-    pub(crate) fn schedule(
-        &self,
-        tables: &[DynamicTable],
-        changes: &Changes,
-        now: Timestamp,
-    ) -> Result<Schedule<Uuid>> {
+    pub(crate) fn schedule(&self, tables: &Registered, changes: &Changes, now: Timestamp) -> Result<Schedule<Uuid>> {
         let entries = tables.iter().map(|table| {
             let progress = &table.progress;
             let properties = &table.definition.properties;
@@ -336,7 +332,7 @@ impl DynamicTables {
     pub(crate) fn right_until(
         &self,
         table: &DynamicTable,
-        tables: &[DynamicTable],
+        tables: &Registered,
         changes: &Changes,
         now: Timestamp,
     ) -> Option<Timestamp> {
@@ -351,12 +347,12 @@ impl DynamicTables {
     }
 
     /// Suspends tables that have failed too often in a row, and what reads them.
-    fn suspend_hopeless(&self, tables: &[DynamicTable], failures: &[RefreshReport]) -> Result<()> {
+    fn suspend_hopeless(&self, tables: &Registered, failures: &[RefreshReport]) -> Result<()> {
         let hopeless = |report: &&RefreshReport| {
             report.state == RefreshState::Failed && report.error.as_ref().is_some_and(|error| !error.is_transient())
         };
         for report in failures.iter().filter(hopeless) {
-            let Some(table) = tables.iter().find(|table| table.definition.name == report.name) else { continue };
+            let Some(table) = tables.named(&report.name) else { continue };
             let failed =
                 self.registry.get(&table.definition.name)?.map_or(0, |table| table.progress.consecutive_failures);
             if failed < FAILURES_UNTIL_SUSPENDED {
@@ -377,7 +373,7 @@ impl DynamicTables {
         by: SuspendedBy,
         reason: &str,
     ) -> Result<Vec<sql::names::TableName>> {
-        let tables = self.registry.load_all()?;
+        let tables = self.load_all()?;
         let graph = graph(&tables)?;
         let since = Timestamp::now();
         let suspended = |by, reason: String| SchedulingState::Suspended { by, reason: Some(reason), since };
@@ -399,12 +395,7 @@ impl DynamicTables {
 /// The time up to which the content of a table is known to be right: that of the first commit after its data version
 /// which it might have to follow, or now. What dynamic tables publish is no news by itself, it follows from such
 /// commits; only what an isolated one publishes is.
-fn right_until(
-    table: &DynamicTable,
-    tables: &[DynamicTable],
-    changes: &Changes,
-    now: Timestamp,
-) -> Option<Timestamp> {
+fn right_until(table: &DynamicTable, tables: &Registered, changes: &Changes, now: Timestamp) -> Option<Timestamp> {
     let version = table.progress.data_version?;
     if version > changes.current.id {
         // The lake was restored from a backup: what it holds now was never read.
@@ -416,14 +407,13 @@ fn right_until(
     Some(changes.changes.iter().find(is_news).map_or(now, |change| change.time.min(now)))
 }
 
-fn reads_isolated(table: &DynamicTable, tables: &[DynamicTable], changed: Option<i64>) -> bool {
+fn reads_isolated(table: &DynamicTable, tables: &Registered, changed: Option<i64>) -> bool {
     let source = table.sources.iter().find(|source| changed.is_some() && source.lake_table_id == changed);
-    let upstream = source.and_then(|source| tables.iter().find(|other| Some(other.definition.id) == source.upstream));
-    upstream.is_some_and(is_isolated)
+    source.and_then(|source| source.upstream).is_some_and(|upstream| tables.is_isolated(upstream))
 }
 
-fn name_of(tables: &[DynamicTable], id: Uuid) -> String {
-    let table = tables.iter().find(|table| table.definition.id == id);
+fn name_of(tables: &Registered, id: Uuid) -> String {
+    let table = tables.with_id(id);
     table.map_or_else(|| id.to_string(), |table| table.definition.name.to_string())
 }
 

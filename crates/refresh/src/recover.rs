@@ -136,10 +136,10 @@ impl DynamicTables {
         // or start over.
         let sources = match self.analyse(&table.definition) {
             Ok(analysis) => {
-                let mut tables = self.registry.load_all()?;
+                let mut tables = self.load_all()?;
                 let sources = self.registered_sources(&analysis.plan, &tables)?;
-                for known in tables.iter_mut().filter(|known| known.definition.id == table.definition.id) {
-                    known.sources.clone_from(&sources);
+                if let Some(known) = tables.position(table.definition.id) {
+                    tables[known].sources.clone_from(&sources);
                 }
                 graph(&tables).is_ok().then_some(sources)
             }

@@ -8,10 +8,10 @@ use incremental::clock::Clock;
 use incremental::render::{Inputs, SourceState};
 use incremental::{Plan, StageChange, apply};
 use lake::{Break, SnapshotId, Window, WindowRule};
-use registry::DynamicTable;
 use sql::names::{TableName, quote_identifier};
 
 use crate::course::is_isolated;
+use crate::registered::Registered;
 use crate::tables::DynamicTables;
 use crate::unpublished::{NewContent, Unpublished};
 
@@ -65,12 +65,12 @@ impl DynamicTables {
         plan: &Plan,
         from: Option<SnapshotId>,
         to: SnapshotId,
-        tables: &[DynamicTable],
+        tables: &Registered,
         unpublished: &Unpublished,
     ) -> Result<Vec<Span>> {
         let mut spans = Vec::new();
         for source in &plan.sources {
-            let upstream = tables.iter().find(|table| table.definition.name == source.name && !is_isolated(table));
+            let upstream = tables.named(&source.name).filter(|table| !is_isolated(table));
             let table = source.name.clone();
             spans.push(match upstream {
                 None => Span { table, from, to },
@@ -111,9 +111,9 @@ impl DynamicTables {
 
     /// Refuses to bring a table to a data version that another process has brought its upstream tables past: whether one
     /// of them changed between its publication before that version and the version itself, nobody knows.
-    pub(crate) fn refuse_overtaken(&self, plan: &Plan, to: SnapshotId, tables: &[DynamicTable]) -> Result<()> {
+    pub(crate) fn refuse_overtaken(&self, plan: &Plan, to: SnapshotId, tables: &Registered) -> Result<()> {
         for source in &plan.sources {
-            let upstream = tables.iter().find(|table| table.definition.name == source.name && !is_isolated(table));
+            let upstream = tables.named(&source.name).filter(|table| !is_isolated(table));
             let Some(upstream) = upstream.filter(|table| table.progress.data_version > Some(to)) else { continue };
             let id = upstream.definition.id;
             let publication = self.registry.publication_at(id, to)?;

@@ -15,6 +15,7 @@ use sql::properties::{Scheduler, TargetLag};
 use uuid::Uuid;
 
 use crate::record::lag;
+use crate::registered::Registered;
 use crate::tables::{DynamicTables, unknown};
 
 pub use lag::{LagStatistics, lag_statistics};
@@ -103,7 +104,7 @@ pub struct HistoryRequest {
 
 /// All dynamic tables at one moment.
 pub(crate) struct Overview {
-    pub tables: Vec<DynamicTable>,
+    pub tables: Registered,
     pub now: Timestamp,
     pub changes: Changes,
     pub schedule: Schedule<Uuid>,
@@ -127,7 +128,7 @@ impl DynamicTables {
         let mut wanted = Vec::new();
         for name in &request.names {
             let name = self.resolve(name)?;
-            let table = overview.tables.iter().find(|table| table.definition.name == name);
+            let table = overview.tables.named(&name);
             wanted.push(table.ok_or_else(|| unknown(&name))?);
         }
         if request.names.is_empty() {
@@ -137,7 +138,7 @@ impl DynamicTables {
     }
 
     pub(crate) fn overview(&self) -> Result<Overview> {
-        let tables = self.registry.load_all()?;
+        let tables = self.load_all()?;
         let now = Timestamp::now();
         let since = tables.iter().filter_map(|table| table.progress.data_version).min();
         let changes = match since {

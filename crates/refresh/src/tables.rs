@@ -15,6 +15,7 @@ use crate::analysis::AnalysisCache;
 use crate::claimed::Lease;
 use crate::measured::MeasuredTables;
 use crate::poll::Quiet;
+use crate::registered::Registered;
 use crate::temporaries::Temporaries;
 
 /// The dynamic tables of one lake: what they are (registry) and what they hold (lake).
@@ -30,7 +31,7 @@ pub struct DynamicTables {
     /// How claims are held.
     pub(crate) lease: Cell<Lease>,
     /// The registered tables as they were last read, and the state of the registry then.
-    pub(crate) registered: RefCell<Option<(i64, Arc<Vec<DynamicTable>>)>>,
+    pub(crate) known: RefCell<Option<(i64, Arc<Registered>)>>,
     /// What was last looked at, and until when nothing is due if nothing happens.
     pub(crate) quiet: Cell<Option<Quiet>>,
     pub(crate) parser: Parser,
@@ -98,7 +99,7 @@ impl DynamicTables {
             users,
             registry,
             lease: Cell::default(),
-            registered: RefCell::default(),
+            known: RefCell::default(),
             quiet: Cell::default(),
             parser: Parser::new()?,
             analyses: RefCell::default(),
@@ -137,6 +138,11 @@ impl DynamicTables {
     /// `QUERY` when the name belongs to another catalog.
     pub fn resolve(&self, name: &ObjectName) -> Result<TableName> {
         name.resolve(self.lake.alias(), self.lake.schema())
+    }
+
+    /// All dynamic tables as they are registered.
+    pub(crate) fn load_all(&self) -> Result<Registered> {
+        self.registry.load_all().map(Registered::new)
     }
 
     /// The dynamic table of that name.

@@ -67,7 +67,7 @@ impl DynamicTables {
 
     fn check_dependencies(&self, statement: &CreateDynamicTable, text: &str) -> Result<String> {
         let name = self.resolve(&statement.name)?;
-        let tables = self.registry.load_all()?;
+        let tables = self.load_all()?;
         let existing = tables.iter().find(|table| table.definition.name == name);
         let (_, table) = self.define(statement, text, &name, &tables, existing)?;
         let upstream: Vec<String> = table

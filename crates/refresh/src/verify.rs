@@ -10,6 +10,7 @@ use uuid::Uuid;
 
 use crate::course::refresh_graph;
 use crate::prepare::{EXACT_IN_FILES, output_columns};
+use crate::registered::Registered;
 use crate::report::Verification;
 use crate::sources::{SourceChanges, state_of};
 use crate::tables::DynamicTables;
@@ -46,7 +47,7 @@ impl DynamicTables {
         for id in graph.sorted(&ids) {
             // A table that cannot be compared keeps nobody from hearing of the others.
             let result = self.verify_table(id, &mut tables);
-            let Some(table) = tables.iter().find(|table| table.definition.id == id) else { continue };
+            let Some(table) = tables.with_id(id) else { continue };
             results.push(result.unwrap_or_else(|error| Verification {
                 error: Some(error.with_context("table", table.definition.name.to_string())),
                 ..not_compared(table, "the comparison failed")
@@ -56,10 +57,10 @@ impl DynamicTables {
     }
 
     /// All tables, each as far as the lake says that it is: the registry may not have heard of its last publication yet.
-    fn as_published(&self) -> Result<Vec<DynamicTable>> {
-        let mut tables = self.registry.load_all()?;
+    fn as_published(&self) -> Result<Registered> {
+        let mut tables = self.load_all()?;
         let watermarks = self.session.watermarks()?;
-        for table in &mut tables {
+        for table in tables.iter_mut() {
             let id = table.definition.id.to_string();
             // What cannot be told is told when the table itself is compared.
             let watermark = watermarks.iter().find(|mark| mark.table_id == id);
@@ -68,13 +69,13 @@ impl DynamicTables {
         Ok(tables)
     }
 
-    fn verify_table(&self, id: Uuid, tables: &mut Vec<DynamicTable>) -> Result<Verification> {
+    fn verify_table(&self, id: Uuid, tables: &mut Registered) -> Result<Verification> {
         for attempt in 0..TRIES {
             if attempt > 0 {
                 // What it reads was published together with it.
                 *tables = self.as_published()?;
             }
-            let Some(table) = tables.iter().find(|table| table.definition.id == id) else { break };
+            let Some(table) = tables.with_id(id) else { break };
             if self.analyse(&table.definition)?.plan.volatile {
                 return Ok(not_compared(table, "the query gives another result at every evaluation"));
             }
@@ -97,7 +98,7 @@ impl DynamicTables {
         Ok(self.session.watermarks()?.into_iter().find(|mark| mark.table_id == id))
     }
 
-    fn compare(&self, table: &DynamicTable, watermark: &Watermark, tables: &[DynamicTable]) -> Result<Verification> {
+    fn compare(&self, table: &DynamicTable, watermark: &Watermark, tables: &Registered) -> Result<Verification> {
         let expected = self.relation(EXPECTED);
         let difference = self.relation(DIFFERENCE);
         let analysis = self.analyse(&table.definition)?;
