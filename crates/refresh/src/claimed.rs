@@ -36,6 +36,9 @@ const PATIENCE: Duration = Duration::from_mins(10);
 /// How long it waits before it looks whether the other one has ended.
 const LOOK_AGAIN: Duration = Duration::from_millis(100);
 
+/// How long nobody else begins with tables that somebody waits for, unless that is said again.
+const WISH: Duration = Duration::from_secs(15);
+
 /// How often a claim may be refused although nobody is seen to hold one.
 const TRIES: u32 = 20;
 
@@ -111,24 +114,41 @@ impl Drop for Held {
 }
 
 impl DynamicTables {
-    /// Claims tables; `None` if somebody else has claimed one of them.
+    /// Claims tables; `None` if somebody else has claimed one of them, or waits for one with priority.
     pub(crate) fn hold(&self, worker: &str, tables: &[Uuid]) -> Result<Option<Held>> {
         let lease = self.lease.get();
         let claim = self.registry.claim(worker, tables, lease.length)?;
         Ok(claim.map(|claim| Held::keep(&self.registry, claim, lease)))
     }
 
-    /// Claims tables for somebody who waits for them to be refreshed: as soon as nobody else refreshes one of them.
+    /// Claims tables for somebody who waits for them to be refreshed: as soon as nobody else refreshes one of them. Workers
+    /// that are done with one of them begin with none of them again before.
     pub(crate) fn hold_patiently(&self, worker: Option<&str>, tables: &[Uuid]) -> Result<Held> {
         // As workers are called that have no other name, so that it shows when the process is gone.
-        let by_hand = format!("{}:{}:by-hand", host(), std::process::id());
+        let by_hand = format!("{}:{}:by-hand-{}", host(), std::process::id(), Uuid::now_v7().simple());
         let worker = worker.unwrap_or(&by_hand);
         self.interrupted.store(false, Ordering::SeqCst);
+        let held = self.hold_with_priority(worker, tables);
+        if held.is_err()
+            && let Err(error) = self.registry.withdraw_wish(worker, tables)
+        {
+            tracing::debug!(%error, "could not say that nobody waits for tables any more");
+        }
+        held
+    }
+
+    fn hold_with_priority(&self, worker: &str, tables: &[Uuid]) -> Result<Held> {
+        let lease = self.lease.get();
         let began = Instant::now();
+        let mut wished_at: Option<Instant> = None;
         let (mut told, mut missed) = (false, 0);
         loop {
-            if let Some(held) = self.hold(worker, tables)? {
-                return Ok(held);
+            if let Some(claim) = self.registry.claim_with_priority(worker, tables, lease.length)? {
+                return Ok(Held::keep(&self.registry, claim, lease));
+            }
+            if wished_at.is_none_or(|at| at.elapsed() > WISH / 3) {
+                self.registry.wish(worker, tables, WISH)?;
+                wished_at = Some(Instant::now());
             }
             let claims = self.registry.claims()?;
             let Some(taken) = claims.into_iter().find(|taken| taken.is_live && tables.contains(&taken.table)) else {

@@ -158,9 +158,7 @@ impl DynamicTables {
             }
             return Ok(look);
         }
-        let claims = self.registry.claims()?;
-        let taken: HashSet<Uuid> =
-            claims.into_iter().filter(|claim| claim.is_live).map(|claim| claim.table).collect();
+        let taken: HashSet<Uuid> = self.registry.taken()?.into_iter().collect();
         let batches = schedule.batches(&decision, &moment, &LIMITS, &|id| taken.contains(id));
         let is_served = |queue: &String| poll.queues.is_empty() || poll.queues.contains(queue);
         let version = |id: &Uuid| {

@@ -1,6 +1,7 @@
 //! Claims: which worker refreshes which tables at present.
 //!
-//! A claim keeps two workers from doing the same work. It does not keep the second of two from publishing: a worker
+//! A claim keeps two workers from doing the same work. Who waits for tables with priority, as a person does who refreshes
+//! them by hand, says so by a wish: others then claim none of them. A claim does not keep the second of two from publishing: a worker
 //! that was stopped for longer than its lease still believes in its claim, and the watermark in the lake refuses it.
 
 use std::time::Duration;
@@ -53,11 +54,63 @@ pub struct ClaimedTable {
 
 impl Registry {
     /// Claims tables for a worker for as long as `lease` (a day at most): all, or none if somebody else, or another
-    /// claim of the same worker, holds a live claim on one of them, or if one of them does not exist.
+    /// claim of the same worker, holds a live claim on one of them, if somebody waits for one of them with priority, or if
+    /// one of them does not exist.
     ///
     /// Refused with [`error::Code::Configuration`] if a newer program has migrated the registry meanwhile: this one may
     /// not understand what it would work on.
     pub fn claim(&self, worker: &str, tables: &[Uuid], lease: Duration) -> Result<Option<Claim>> {
+        self.claim_by_rank(worker, tables, lease, Rank::Worker)
+    }
+
+    /// As [`Registry::claim`], whoever else waits for the tables with priority. What comes of it is held by the same name
+    /// as the wishes of [`Registry::wish`], which are fulfilled by it.
+    pub fn claim_with_priority(&self, worker: &str, tables: &[Uuid], lease: Duration) -> Result<Option<Claim>> {
+        self.claim_by_rank(worker, tables, lease, Rank::Priority)
+    }
+
+    /// Lets nobody but those with priority claim these tables for as long as `lease`, however long those take who hold
+    /// them already. To be said again before that time has passed.
+    pub fn wish(&self, worker: &str, tables: &[Uuid], lease: Duration) -> Result<()> {
+        let dialect = self.store.dialect();
+        let insert = format!(
+            "INSERT INTO refresh_wish (table_id, worker, expires_at, lease_ms) SELECT id, {{}}, {}, {{}} \
+             FROM dynamic_table",
+            (dialect.later)("{}"),
+        );
+        let statement = Statement::new("")
+            .append(&insert, [worker.into(), milliseconds(lease), milliseconds(lease)])
+            .filter(&one_of("id", tables.len()), ids(tables))
+            .append(&format!(" ORDER BY id{}", dialect.lock_to_refer), [])
+            .append(
+                " ON CONFLICT (table_id, worker) DO UPDATE SET expires_at = excluded.expires_at, \
+                 lease_ms = excluded.lease_ms",
+                [],
+            );
+        self.store.execute(statement)?;
+        Ok(())
+    }
+
+    /// Takes a wish back, and wakes those who were kept waiting by it.
+    pub fn withdraw_wish(&self, worker: &str, tables: &[Uuid]) -> Result<()> {
+        self.store.transaction(async |transaction| match transaction.execute(fulfilled(worker, tables)).await? {
+            0 => Ok(()),
+            _ => tell_release(transaction).await,
+        })
+    }
+
+    /// The tables that no worker can claim now: somebody refreshes them, or waits for them with priority.
+    pub fn taken(&self) -> Result<Vec<Uuid>> {
+        let dialect = self.store.dialect();
+        let statement = Statement::new(format!(
+            "SELECT table_id FROM refresh_claim c WHERE {} UNION SELECT table_id FROM refresh_wish w WHERE {}",
+            is_live(dialect, "c"),
+            is_live(dialect, "w"),
+        ));
+        self.store.fetch(statement)?.iter().map(|row| row.get("table_id")).collect()
+    }
+
+    fn claim_by_rank(&self, worker: &str, tables: &[Uuid], lease: Duration, rank: Rank) -> Result<Option<Claim>> {
         let mut tables = tables.to_vec();
         // In one order for all claimers: two of them then wait for each other in one direction only.
         tables.sort_unstable();
@@ -67,10 +120,13 @@ impl Registry {
             return Ok(Some(claim));
         }
         self.store.transaction_or_none(async |transaction| {
-            let claimed = transaction.execute(self.claim_statement(&claim, lease)).await?;
+            let claimed = transaction.execute(self.claim_statement(&claim, lease, rank)).await?;
             if claimed < claim.tables.len() as u64 {
                 refuse_newer(transaction).await?;
                 return Ok(None);
+            }
+            if rank == Rank::Priority {
+                transaction.execute(fulfilled(worker, &claim.tables)).await?;
             }
             Ok(Some(claim))
         })
@@ -130,7 +186,7 @@ impl Registry {
     }
 
     /// Claims what can be claimed of the tables, in one statement.
-    fn claim_statement(&self, claim: &Claim, lease: Duration) -> Statement {
+    fn claim_statement(&self, claim: &Claim, lease: Duration, rank: Rank) -> Statement {
         let dialect = self.store.dialect();
         let columns = format!(
             "INSERT INTO refresh_claim (table_id, claim_id, worker, claimed_at, heartbeat_at, expires_at, lease_ms) \
@@ -145,16 +201,25 @@ impl Registry {
              expires_at = excluded.expires_at, lease_ms = excluded.lease_ms WHERE NOT {}",
             is_live(dialect, "refresh_claim")
         );
-        Statement::new("")
-            .append(&columns, values)
-            .filter(&one_of("id", claim.tables.len()), ids(&claim.tables))
-            .filter(
-                &format!("NOT EXISTS (SELECT 1 FROM {} WHERE version > {{}})", migrations::TABLE),
-                [migrations::newest().into()],
-            )
-            // A table that is being dropped is waited for, and is then not there.
-            .append(&format!(" ORDER BY id{}", dialect.lock_to_refer), [])
-            .append(&take_over, [])
+        let wanted =
+            Statement::new("").append(&columns, values).filter(&one_of("id", claim.tables.len()), ids(&claim.tables));
+        let free = match rank {
+            Rank::Priority => wanted,
+            Rank::Worker => {
+                let wished = is_live(dialect, "w");
+                let nobody_waits = format!(
+                    "NOT EXISTS (SELECT 1 FROM refresh_wish w WHERE w.table_id = dynamic_table.id AND {wished})"
+                );
+                wanted.filter(&nobody_waits, [])
+            }
+        };
+        free.filter(
+            &format!("NOT EXISTS (SELECT 1 FROM {} WHERE version > {{}})", migrations::TABLE),
+            [migrations::newest().into()],
+        )
+        // A table that is being dropped is waited for, and is then not there.
+        .append(&format!(" ORDER BY id{}", dialect.lock_to_refer), [])
+        .append(&take_over, [])
     }
 
     /// The rows of a claim that are still its own, locked in the order of those who would take them over: to be
@@ -164,6 +229,22 @@ impl Registry {
             .filter("claim_id = {} AND worker = {}", [claim.id.into(), claim.worker.as_str().into()])
             .append(&format!(" ORDER BY table_id{}) ", self.store.dialect().lock_to_change), [])
     }
+}
+
+/// Who claims.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Rank {
+    /// Somebody who can do something else meanwhile.
+    Worker,
+    /// Somebody who waits for it.
+    Priority,
+}
+
+/// Deletes the wishes of a worker.
+fn fulfilled(worker: &str, tables: &[Uuid]) -> Statement {
+    Statement::new("DELETE FROM refresh_wish")
+        .filter("worker = {}", [worker.into()])
+        .filter(&one_of("table_id", tables.len()), ids(tables))
 }
 
 const HELD: &str = " WHERE table_id IN (SELECT table_id FROM held)";

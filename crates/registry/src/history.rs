@@ -93,6 +93,8 @@ pub struct Refresh {
     pub lag_after_seconds: Option<f64>,
     /// The figures behind the choice of the action.
     pub choice: Option<serde_json::Value>,
+    /// Where the time went, in the order of the steps: `[{"step": "compute", "ms": 12.5}]`.
+    pub steps: Option<serde_json::Value>,
     /// What kind of failure it was.
     pub error_code: Option<error::Code>,
     /// What went wrong.
@@ -127,6 +129,7 @@ impl Refresh {
             lag_before_seconds: None,
             lag_after_seconds: None,
             choice: None,
+            steps: None,
             error_code: None,
             error_message: None,
             worker,

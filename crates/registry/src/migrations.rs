@@ -13,7 +13,7 @@ struct Step {
     sqlite: &'static str,
 }
 
-const STEPS: [Step; 2] = [
+const STEPS: [Step; 3] = [
     Step {
         about: "definitions, sources, progress, publications, history",
         postgres: include_str!("../migrations/postgres/0001_registry.sql"),
@@ -23,6 +23,11 @@ const STEPS: [Step; 2] = [
         about: "claims, workers, news, the past of the graph",
         postgres: include_str!("../migrations/postgres/0002_coordination.sql"),
         sqlite: include_str!("../migrations/sqlite/0002_coordination.sql"),
+    },
+    Step {
+        about: "wishes, the steps of refreshes",
+        postgres: include_str!("../migrations/postgres/0003_priority.sql"),
+        sqlite: include_str!("../migrations/sqlite/0003_priority.sql"),
     },
 ];
 

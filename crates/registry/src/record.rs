@@ -106,6 +106,7 @@ pub(crate) fn refresh_columns(refresh: &Refresh) -> Columns {
         ("error_code", refresh.error_code.map(|code| code.as_str().to_owned()).into()),
         ("error_message", refresh.error_message.clone().into()),
         ("choice", refresh.choice.clone().into()),
+        ("steps", refresh.steps.clone().into()),
     ]
 }
 
@@ -222,6 +223,7 @@ pub(crate) fn read_refresh(row: &Row) -> Result<Refresh> {
         lag_before_seconds: row.optional("lag_before_seconds")?,
         lag_after_seconds: row.optional("lag_after_seconds")?,
         choice: row.optional("choice")?,
+        steps: row.optional("steps")?,
         error_code: read_code(row)?,
         error_message: row.optional("error_message")?,
         worker: row.optional("worker")?,

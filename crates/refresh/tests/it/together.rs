@@ -1,8 +1,12 @@
 //! Two processes on one lake and one registry.
 
-use refresh::{DynamicTables, RefreshReport, RefreshRequest};
+use std::time::{Duration, Instant};
+
+use refresh::{DynamicTables, Poll, RefreshReport, RefreshRequest};
 use registry::{RefreshState, RefreshTrigger};
 use testkit::lake::ThrowAway;
+
+const LEASE: Duration = Duration::from_mins(1);
 
 fn refresh(tables: &DynamicTables) -> Vec<RefreshReport> {
     let request = RefreshRequest { names: Vec::new(), full: false, trigger: RefreshTrigger::Manual, worker: None };
@@ -53,4 +57,41 @@ fn what_one_process_did_the_other_goes_on_from() {
         assert_eq!(reports[0].rows_inserted, 1, "{reports:?}");
         lake.verify().unwrap();
     }
+}
+
+#[test]
+fn whoever_refreshes_by_hand_waits_for_one_refresh_and_not_for_the_next() {
+    let lake = ThrowAway::new().unwrap();
+    lake.run(
+        "CREATE TABLE lake.src AS SELECT i AS id, i % 5 AS k FROM range(3000) t(i);
+         CREATE DYNAMIC TABLE counted TARGET_LAG = '1 second' AS SELECT k, count(*) AS n FROM src GROUP BY k;
+         CREATE DYNAMIC TABLE appended TARGET_LAG = '1 second' AS SELECT id FROM src;
+         INSERT INTO lake.src VALUES (1, 1)",
+    )
+    .unwrap();
+    let registry = lake.tables.registry();
+    let ids: Vec<_> = registry.load_all().unwrap().iter().map(|table| table.definition.id).collect();
+    // A worker is at one of them, and would be again at once.
+    let running = registry.claim("worker", &ids[..1], LEASE).unwrap().unwrap();
+    let by_hand = lake.another().unwrap();
+    std::thread::scope(|scope| {
+        let waiting = scope.spawn(move || refresh(&by_hand));
+        let began = Instant::now();
+        while registry.taken().unwrap().len() < 2 {
+            assert!(began.elapsed() < LEASE, "it does not say that it waits");
+            std::thread::sleep(Duration::from_millis(10));
+        }
+        let now = Some(jiff::Timestamp::now() + LEASE);
+        let poll = Poll { interval: LEASE, queues: Vec::new(), now };
+        assert!(lake.tables.look(&poll).unwrap().work.is_empty());
+        assert_eq!(registry.claim("worker", &ids[1..], LEASE).unwrap(), None);
+        registry.release(&running).unwrap();
+        assert_eq!(registry.claim("worker", &ids[..1], LEASE).unwrap(), None);
+        let reports = waiting.join().unwrap();
+        assert!(reports.iter().all(|report| report.state == RefreshState::Succeeded), "{reports:?}");
+    });
+    // Afterwards it is the worker's turn again.
+    assert!(registry.taken().unwrap().is_empty());
+    assert!(registry.claim("worker", &ids, LEASE).unwrap().is_some());
+    lake.verify().unwrap();
 }

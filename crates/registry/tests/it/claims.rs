@@ -22,6 +22,8 @@ over_both_stores! {
     claims_edited_by_hand_hold_nothing_for_ever,
     a_dropped_table_is_not_held_any_more,
     an_older_program_claims_nothing_after_a_migration,
+    who_waits_goes_first,
+    a_wish_that_is_not_renewed_holds_up_nobody,
     refreshes_without_their_claim_are_reaped,
     a_refresh_that_runs_is_never_reaped,
 }
@@ -233,6 +235,49 @@ fn an_older_program_claims_nothing_after_a_migration(fixture: &Fixture) {
     assert!(error.message().starts_with("the registry is of version 99, and this program knows"), "{error}");
     assert!(error.hint().unwrap().starts_with("Stop this worker"), "{error:?}");
     assert!(fixture.registry.claims().unwrap().is_empty());
+}
+
+fn who_waits_goes_first(fixture: &Fixture) {
+    let (_, ids) = made(fixture, 2);
+    let registry = &fixture.registry;
+    let running = registry.claim("w1", &ids[..1], LONG).unwrap().unwrap();
+    assert_eq!(registry.claim_with_priority("by hand", &ids, LONG).unwrap(), None);
+    registry.wish("by hand", &ids, LONG).unwrap();
+    // Said twice, it still is one.
+    registry.wish("by hand", &ids, LONG).unwrap();
+    let mut taken = registry.taken().unwrap();
+    taken.sort_unstable();
+    assert_eq!(taken, running.tables.iter().chain(&ids[1..]).copied().collect::<Vec<_>>());
+    // What runs is not disturbed, and nothing else begins.
+    assert!(registry.renew(&running, LONG).unwrap());
+    assert_eq!(registry.claim("w2", &ids[1..], LONG).unwrap(), None);
+    registry.release(&running).unwrap();
+    assert_eq!(registry.claim("w1", &ids[..1], LONG).unwrap(), None);
+    // Others who wait are not held up by it, whoever comes first.
+    registry.wish("somebody else", &ids[1..], LONG).unwrap();
+    let claim = registry.claim_with_priority("by hand", &ids, LONG).unwrap().unwrap();
+    registry.release(&claim).unwrap();
+    assert!(registry.claim("w1", &ids[..1], LONG).unwrap().is_some());
+    assert_eq!(registry.claim("w2", &ids[1..], LONG).unwrap(), None);
+    registry.withdraw_wish("somebody else", &ids).unwrap();
+    assert!(registry.claim("w2", &ids[1..], LONG).unwrap().is_some());
+}
+
+fn a_wish_that_is_not_renewed_holds_up_nobody(fixture: &Fixture) {
+    let (tables, ids) = made(fixture, 2);
+    let registry = &fixture.registry;
+    registry.wish("by hand", &ids, LEASE).unwrap();
+    assert_eq!(registry.claim("w1", &ids, LONG).unwrap(), None);
+    expire();
+    assert!(registry.taken().unwrap().is_empty());
+    let claim = registry.claim("w1", &ids, LONG).unwrap().unwrap();
+    registry.release(&claim).unwrap();
+    // Nor does one that somebody edited to last for ever.
+    registry.wish("by hand", &ids, LEASE).unwrap();
+    fixture.ask("UPDATE refresh_wish SET expires_at = '2999-01-01T00:00:00.000000Z'");
+    assert!(registry.claim("w1", &ids, LONG).unwrap().is_some());
+    registry.drop(&[tables[0].definition.id]).unwrap();
+    assert_eq!(fixture.ask("SELECT count(*) FROM refresh_wish"), "1");
 }
 
 fn executing(fixture: &Fixture) -> Vec<Uuid> {

@@ -285,7 +285,9 @@ fn a_registry_of_the_first_version_begins_its_past(fixture: &Fixture) {
         "DROP TABLE registry_state",
         "DROP TABLE worker",
         "DROP TABLE refresh_claim",
+        "DROP TABLE refresh_wish",
         "ALTER TABLE refresh_history DROP COLUMN claim_id",
+        "ALTER TABLE refresh_history DROP COLUMN steps",
         "ALTER TABLE dynamic_table DROP COLUMN time_dependent",
         "DELETE FROM dynamic_tables_migration WHERE version > 1",
     ] {
