@@ -31,7 +31,9 @@ pub use failure::mask;
 pub use look::Look;
 pub use options::Options;
 pub use provenance::{Provenance, ProvenanceEntry};
-pub use publish::{BOOKKEEPING_SCHEMA, Delete, NotPublished, Publication, TableChange, Watermark, WatermarkMove};
+pub use publish::{
+    BOOKKEEPING_SCHEMA, Delete, NotPublished, Publication, Receipt, TableChange, Watermark, WatermarkMove,
+};
 pub use session::{InterruptHandle, Rows, Session};
 pub use settings::Settings;
 pub use snapshot::{Change, ChangeKind, Changes, Snapshot, SnapshotId};

@@ -1,6 +1,7 @@
 //! Publishing: one short lake transaction that moves rows and watermarks, all or nothing.
 
 use std::sync::atomic::Ordering;
+use std::time::{Duration, Instant};
 
 use error::{Code, Error, Result};
 use failpoint::fail_point;
@@ -63,6 +64,17 @@ pub enum Delete {
     RowIds(String),
 }
 
+/// What was published, and where the time of it went.
+#[derive(Clone, Debug)]
+pub struct Receipt {
+    /// The snapshot that it made; if there was nothing to do, the newest one.
+    pub snapshot: Snapshot,
+    /// How long each of the changes took, in their order.
+    pub changes: Vec<Duration>,
+    /// How long everything else took: the watermarks, and the commit itself.
+    pub commit: Duration,
+}
+
 /// Why nothing of a publication happened.
 #[derive(Debug)]
 pub enum NotPublished {
@@ -123,17 +135,18 @@ const FIRST: &str = "";
 const INLINED_WATERMARKS: u32 = 10_000;
 
 impl Session {
-    /// Does all of it in one lake transaction, or nothing. The result is the snapshot it made; if there was nothing
-    /// to do, the newest one.
+    /// Does all of it in one lake transaction, or nothing.
     ///
     /// # Errors
     /// Why nothing of it happened.
-    pub fn publish(&self, publication: &Publication) -> std::result::Result<Snapshot, NotPublished> {
+    pub fn publish(&self, publication: &Publication) -> std::result::Result<Receipt, NotPublished> {
+        let began = Instant::now();
         if !publication.watermarks.is_empty() {
             self.ensure_watermarks()?;
         }
         let extra_info = publication.provenance.to_json()?;
-        let before: SnapshotId = match self.publish_in_transaction(publication, &extra_info) {
+        let mut changes = Vec::with_capacity(publication.changes.len());
+        let before: SnapshotId = match self.publish_in_transaction(publication, &extra_info, &mut changes) {
             Ok(before) => before,
             Err(reason) => {
                 self.roll_back();
@@ -142,7 +155,9 @@ impl Session {
                 return Err(reason);
             }
         };
-        Ok(self.published_after(before, &extra_info)?)
+        let snapshot = self.published_after(before, &extra_info)?;
+        let commit = began.elapsed().saturating_sub(changes.iter().sum());
+        Ok(Receipt { snapshot, changes, commit })
     }
 
     /// The watermarks in the lake; empty if there never was one.
@@ -173,6 +188,7 @@ impl Session {
         &self,
         publication: &Publication,
         extra_info: &str,
+        took: &mut Vec<Duration>,
     ) -> std::result::Result<SnapshotId, NotPublished> {
         self.execute("BEGIN")?;
         fail_point!("transaction-begun");
@@ -186,8 +202,10 @@ impl Session {
             self.execute(statement)?;
         }
         for change in &publication.changes {
+            let began = Instant::now();
             self.change_rows(change)
                 .map_err(|failure| NotPublished::Change { table: change.table.clone(), failure })?;
+            took.push(began.elapsed());
         }
         self.execute(&format!(
             "CALL {}.set_commit_message({}, {}, extra_info => {})",

@@ -83,9 +83,9 @@ impl DynamicTables {
             let message = format!("{name} is running already");
             return Ok(altered(name, message, Vec::new()));
         }
-        let tables = self.registry.load_all()?;
+        let tables = self.load_all()?;
         let graph = graph(&tables)?;
-        let find = |id: &Uuid| tables.iter().find(|other| other.definition.id == *id);
+        let find = |id: &Uuid| tables.with_id(*id);
         let suspended_upstream = graph
             .all_upstream([&table.definition.id])
             .iter()
@@ -145,8 +145,8 @@ impl DynamicTables {
         if new != old && (self.session.table(&new, None)?.is_some() || self.session.view(&new)?.is_some()) {
             return Err(Error::new(Code::Query, format!("{new} exists already")).with_hint("Choose another name."));
         }
-        let tables = self.registry.load_all()?;
-        let now = tables.iter().find(|now| now.definition.id == table.definition.id);
+        let tables = self.load_all()?;
+        let now = tables.with_id(table.definition.id);
         let table = now.filter(|now| now.definition.name == old).cloned();
         let table = table.ok_or_else(|| crate::tables::unknown(&old))?;
         let mut alterations = Vec::new();
@@ -200,7 +200,7 @@ impl DynamicTables {
         let moved = lake::Watermark { fence, ..mark.clone() };
         let statement =
             format!("ALTER TABLE {} RENAME TO {}", old.quoted(self.lake.alias()), quote_identifier(&new.name));
-        let snapshot = self.session.publish(&Publication {
+        let receipt = self.session.publish(&Publication {
             statements_before: vec![statement],
             watermarks: vec![WatermarkMove { expected: Some(mark), new: Some(moved) }],
             provenance: lake::Provenance {
@@ -216,7 +216,7 @@ impl DynamicTables {
             message: format!("rename {old} to {new}"),
             ..Publication::default()
         })?;
-        Ok(Some((snapshot, fence)))
+        Ok(Some((receipt.snapshot, fence)))
     }
 
     /// The reader's query with one table called otherwise, everything else as it was written.

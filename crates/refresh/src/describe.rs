@@ -35,7 +35,7 @@ impl DynamicTables {
     /// `QUERY` when it does not exist.
     pub fn describe(&self, name: &ObjectName) -> Result<Description> {
         let table = self.find(name)?;
-        let tables = self.registry.load_all()?;
+        let tables = self.load_all()?;
         let status = self.status(Some(name))?.swap_remove(0);
         let readers = graph(&tables)?.downstream(&table.definition.id);
         let readers = tables.iter().filter(|other| readers.contains(&other.definition.id));

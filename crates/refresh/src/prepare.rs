@@ -95,9 +95,25 @@ impl Steps {
 
     /// Ends a step and begins the next.
     pub fn end(&mut self, name: &'static str) {
-        let now = Instant::now();
-        self.done.push((name, now - self.since));
-        self.since = now;
+        self.add(name, self.since.elapsed());
+    }
+
+    /// Adds a step that somebody else has measured, and begins the next.
+    pub fn add(&mut self, name: &'static str, took: Duration) {
+        match self.done.iter_mut().find(|(known, _)| *known == name) {
+            Some((_, sum)) => *sum += took,
+            None => self.done.push((name, took)),
+        }
+        self.since = Instant::now();
+    }
+
+    /// As the history keeps them.
+    pub fn to_json(&self) -> serde_json::Value {
+        let step = |(step, took): &(&str, Duration)| {
+            // Microseconds tell enough.
+            serde_json::json!({ "step": step, "ms": (took.as_secs_f64() * 1e6).round() / 1e3 })
+        };
+        self.done.iter().map(step).collect()
     }
 }
 

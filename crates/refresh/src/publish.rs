@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use backon::{BlockingRetryable, ExponentialBuilder};
 use error::{Code, Error, Result};
 use failpoint::fail_point;
-use lake::{NotPublished, ProvenanceEntry, Publication, Snapshot, TableChange, Watermark, WatermarkMove};
+use lake::{NotPublished, ProvenanceEntry, Publication, Receipt, Snapshot, TableChange, Watermark, WatermarkMove};
 use registry::{DynamicTable, RefreshState};
 use sql::names::{TableName, quote_identifier};
 use uuid::Uuid;
@@ -43,6 +43,8 @@ pub(crate) struct Published {
     pub watermark: Watermark,
     /// The lake's table was made or altered.
     pub reshaped: bool,
+    /// How long writing its rows took.
+    pub applying: Duration,
 }
 
 /// What a table contributes to a publication.
@@ -60,6 +62,9 @@ impl DynamicTables {
     pub(crate) fn publish_pending(&self, course: &mut Course, run: &mut Run<'_, '_>) -> Result<()> {
         let mut pending = std::mem::take(&mut run.pending);
         let began = Instant::now();
+        for table in &mut pending {
+            table.steps.end("wait");
+        }
         while !pending.is_empty() {
             let parts = pending
                 .iter()
@@ -74,12 +79,15 @@ impl DynamicTables {
                 Refusal::Compacted
             } else {
                 match self.publish(&pending, &publication, run.manner.held) {
-                    Ok(snapshot) => {
+                    Ok(receipt) => {
+                        let snapshot = receipt.snapshot;
+                        let mut took = receipt.changes.into_iter();
                         let published: Vec<Option<Published>> = parts
                             .into_iter()
                             .map(|part| {
-                                let Part { watermark, reshaped, .. } = part?;
-                                Some(Published { snapshot, watermark, reshaped })
+                                let Part { changes, watermark, reshaped, .. } = part?;
+                                let applying = took.by_ref().take(changes.len()).sum();
+                                Some(Published { snapshot, watermark, reshaped, applying })
                             })
                             .collect();
                         return self.finish(course, run, pending, published, began);
@@ -157,7 +165,7 @@ impl DynamicTables {
         loop {
             let waiting = pending.iter().map(Pending::id).chain(course.advances.iter().map(|advance| advance.table));
             let reads = |id: &Uuid| {
-                let table = course.tables.iter().find(|table| table.definition.id == *id);
+                let table = course.tables.with_id(*id);
                 !all.contains(id) && table.is_some_and(|table| reads_any(course, table, &all))
             };
             let more: Vec<Uuid> = waiting.filter(reads).collect();
@@ -213,7 +221,7 @@ impl DynamicTables {
         pending: &[Pending],
         publication: &Publication,
         held: &Held,
-    ) -> std::result::Result<Snapshot, Refusal> {
+    ) -> std::result::Result<Receipt, Refusal> {
         let attempt = || {
             if held.is_lost() {
                 return Err(Refusal::ClaimLost);

@@ -89,10 +89,15 @@ impl DynamicTables {
     ) -> Result<()> {
         let mut all_finished = Vec::new();
         self.record_advances(course)?;
-        // Each bears its part of the commit that they share.
-        let share = began.elapsed() / u32::try_from(pending.len()).unwrap_or(u32::MAX).max(1);
+        // Each bears its own writing, and its part of the commit that they share.
+        let applying: Duration = published.iter().flatten().map(|published| published.applying).sum();
+        let shared = began.elapsed().saturating_sub(applying);
+        let share = shared / u32::try_from(pending.len()).unwrap_or(u32::MAX).max(1);
         for (pending, published) in pending.iter_mut().zip(&published) {
-            let took = pending.computing + share;
+            let applying = published.as_ref().map_or(Duration::ZERO, |published| published.applying);
+            pending.steps.add("apply", applying);
+            pending.steps.add("commit", share);
+            let took = pending.computing + applying + share;
             all_finished.push(self.finished(course, pending, published.as_ref(), took)?);
         }
         if let Err(error) = self.registry.finish_refreshes(&all_finished) {
@@ -164,8 +169,7 @@ impl DynamicTables {
             retry_at: None,
             ..before.clone()
         };
-        if let Some(Published { snapshot, watermark, reshaped }) = published {
-            steps.end("publish");
+        if let Some(Published { snapshot, watermark, reshaped, .. }) = published {
             after.snapshot = Some(snapshot.id);
             after.refresh_id = Some(watermark.refresh_id.clone());
             after.fence = watermark.fence;
@@ -208,6 +212,7 @@ impl DynamicTables {
         refresh.rows_read = Some(read);
         refresh.duration_ms = Some(millis(took));
         refresh.lag_after_seconds = lag_after.map(|lag| lag.as_secs_f64());
+        refresh.steps = Some(steps.to_json());
         refresh.choice = Some(outcome.figures.to_json(definition.properties.cardinality_threshold));
         // What it reads is looked up again only when a source may be another table than before: an incremental refresh
         // has seen that none is.

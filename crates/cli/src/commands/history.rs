@@ -85,7 +85,7 @@ const NARROW: [&str; 13] = [
     "worker",
 ];
 
-const COLUMNS: [&str; 20] = [
+const COLUMNS: [&str; 21] = [
     "name",
     "started_at",
     "completed_at",
@@ -97,6 +97,7 @@ const COLUMNS: [&str; 20] = [
     "rows_inserted",
     "rows_deleted",
     "duration",
+    "steps",
     "data_version",
     "data_timestamp",
     "snapshot",
@@ -122,6 +123,7 @@ fn fields(refresh: &registry::Refresh) -> Vec<(&'static str, Cell)> {
         optional(refresh.rows_inserted, Into::into),
         optional(refresh.rows_deleted, Into::into),
         optional(refresh.duration_ms, |milliseconds| duration(Duration::from_millis(milliseconds))),
+        optional(refresh.steps.clone(), Into::into),
         optional(refresh.data_version, Into::into),
         moment(refresh.data_timestamp),
         optional(refresh.snapshot, Into::into),

@@ -59,14 +59,14 @@ fn one_commit_moves_rows_watermark_and_provenance() {
         let mut first = append("id", None, 1);
         first.statements_before = vec!["CREATE TABLE lake.main.dt (a INTEGER, s VARCHAR)".to_owned()];
         first.changes[0].insert = Some("SELECT i, 'old' FROM range(100) r(i)".to_owned());
-        let snapshot = session.publish(&first).unwrap();
+        let snapshot = session.publish(&first).unwrap().snapshot;
         assert_eq!(session.current_snapshot().unwrap(), snapshot);
         assert_eq!(session.watermarks().unwrap(), [watermark("id", 1)]);
 
         session.execute("CREATE TEMP TABLE gone AS SELECT rowid AS r FROM dt WHERE a % 2 = 0").unwrap();
         let mut second = append("id", Some(1), 2);
         second.changes[0].delete = Delete::RowIds("SELECT r FROM gone -- the even ones".to_owned());
-        let snapshot = session.publish(&second).unwrap();
+        let snapshot = session.publish(&second).unwrap().snapshot;
         assert_eq!(rows(&session, "SELECT s, count(*) FROM dt GROUP BY s"), ["new|1", "old|50"]);
         let told = session.provenance_since(start).unwrap();
         // The commit that creates the table of watermarks is ours as well, and publishes nothing.
