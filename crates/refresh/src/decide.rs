@@ -19,6 +19,7 @@ use crate::prepare::{Attempt, Prepared, Steps, Target};
 use crate::recover::Agreement;
 use crate::reshape::{Reshape, reshape};
 use crate::sources::{SourceChanges, Told};
+use crate::state::KnownState;
 use crate::tables::DynamicTables;
 
 /// What is known of a table before its change is computed.
@@ -142,7 +143,15 @@ impl DynamicTables {
         };
         // The state is continued from the snapshot at which the stored rows are read.
         let readable = if situation.start_over.is_none() { stored.snapshot } else { None };
-        let known_state = |figures: &Figures| self.known_state(course, table, plan, readable, figures.source_rows);
+        let disturbed = match readable.and(from) {
+            Some(since) => self.state_is_disturbed(course, table, plan, since)?,
+            None => false,
+        };
+        let known_state = |figures: &Figures| {
+            // What somebody did to it is mended now, or it would be forgotten.
+            let rows = if disturbed { u64::MAX } else { figures.source_rows };
+            self.known_state(course, table, plan, readable, rows)
+        };
         let full_outcome =
             |chosen: Chosen, target: &Target<'_>, figures: Figures, steps: &mut Steps| -> Result<Outcome> {
                 let state = known_state(&figures)?;
@@ -182,7 +191,14 @@ impl DynamicTables {
             }
         };
         let unpublished_rows = course.unpublished.changed_rows(plan);
+        let unusable = |state: Option<&KnownState<'_>>| {
+            let why = state.and_then(|state| state.stored.as_ref().err());
+            why.map(|why| format!("its state table cannot be continued: {why}"))
+        };
         if !moved && unpublished_rows == 0 && windows.iter().all(lake::Window::is_unchanged) {
+            if disturbed && let Some(reason) = unusable(known_state(&figures)?.as_ref()) {
+                return full_outcome(Chosen { action: RefreshAction::Full, reason }, &stored, figures, steps);
+            }
             let chosen = Chosen { action: RefreshAction::NoData, reason: "no source has changed".to_owned() };
             return Ok(Outcome { chosen, figures, prepared: None });
         }
@@ -198,8 +214,7 @@ impl DynamicTables {
             return full_outcome(chosen, &stored, figures, steps);
         }
         let state = known_state(&figures)?;
-        if let Some(Err(why)) = state.as_ref().map(|state| &state.stored) {
-            let reason = format!("its state table cannot be continued: {why}");
+        if let Some(reason) = unusable(state.as_ref()) {
             return full_outcome(Chosen { action: RefreshAction::Full, reason }, &stored, figures, steps);
         }
         let mut changes = self.read_changes(plan, &spans, windows, &course.unpublished, clock)?;

@@ -36,6 +36,9 @@ impl DynamicTables {
         if after.iter().any(|change| reshaped(&change)) || foreign_write(&course.changes, version, table).is_some() {
             return Ok(false);
         }
+        if self.state_is_disturbed(course, table, &analysis.plan, version)? {
+            return Ok(false);
+        }
         let published_unheard = |change: &&Change| {
             change.table_id.is_some()
                 && change.table_id == table.progress.target_table_id

@@ -11,7 +11,7 @@ use incremental::rules::fold::LOST;
 use incremental::rules::keyed::{Keyed, key_column};
 use incremental::rules::state::{MARK, SAME, StateFold};
 use incremental::{Plan, apply};
-use lake::{ChangeKind, Delete, TableChange, WindowRule};
+use lake::{Change, ChangeKind, Delete, TableChange, WindowRule};
 use registry::DynamicTable;
 use sql::names::{TableName, quote_literal};
 use sql::properties::RefreshMode;
@@ -128,9 +128,9 @@ impl DynamicTables {
         let Some(id) = self.session.table_ids(std::slice::from_ref(name))?.pop().flatten() else {
             return Ok(Err("there is none".to_owned()));
         };
-        if self.somebody_touched(course, name, id, published)?
-            && !self.is_as_published(course, fold, name, published)?
-        {
+        // Where the data version moved on since, nobody had touched it.
+        let since = table.progress.data_version.map_or(published, |version| version.max(published));
+        if self.somebody_touched(course, name, id, since)? && !self.is_as_published(course, fold, name, published)? {
             return Ok(Err("somebody else changed it".to_owned()));
         }
         let relation = format!("{} AT (VERSION => {snapshot})", name.quoted(self.lake.alias()));
@@ -139,19 +139,48 @@ impl DynamicTables {
         Ok(if marks == expected { Ok(relation) } else { Err("it is that of an earlier refresh".to_owned()) })
     }
 
-    /// Whether the catalog tells of anything that happened to the state table since it was published.
-    fn somebody_touched(&self, course: &Course, name: &TableName, id: i64, published: i64) -> Result<bool> {
+    /// Whether the catalog tells of anything that somebody else may have done to the state table of a table since a
+    /// snapshot.
+    pub(crate) fn state_is_disturbed(
+        &self,
+        course: &Course,
+        table: &DynamicTable,
+        plan: &Plan,
+        since: i64,
+    ) -> Result<bool> {
+        let by_others = |change: &Change| change.snapshot > since && !change.ours;
+        if plan.state().is_none() || !table.definition.incremental || !course.changes.changes.iter().any(by_others) {
+            return Ok(false);
+        }
+        let name = state_table(table.definition.id);
+        let id = self.state_id(table, &name)?;
+        Ok(course.changes.changes.iter().any(|change| by_others(change) && touches(change, &name, id)))
+    }
+
+    /// The id of a table's state table, looked up once for each publication.
+    fn state_id(&self, table: &DynamicTable, name: &TableName) -> Result<Option<i64>> {
+        let Some(refresh) = &table.progress.refresh_id else { return Ok(None) };
+        if let Some((known, id)) = self.state_ids.borrow().get(&table.definition.id)
+            && known == refresh
+        {
+            return Ok(*id);
+        }
+        let id = self.session.table_ids(std::slice::from_ref(name))?.pop().flatten();
+        self.state_ids.borrow_mut().insert(table.definition.id, (refresh.clone(), id));
+        Ok(id)
+    }
+
+    /// Whether the catalog tells of anything that happened to the state table since a snapshot at which it was ours.
+    fn somebody_touched(&self, course: &Course, name: &TableName, id: i64, since: i64) -> Result<bool> {
         let later;
-        let changes = if published >= course.since {
+        let changes = if since >= course.since {
             &course.changes
         } else {
-            later = self.session.changes_since(published)?;
+            later = self.session.changes_since(since)?;
             &later
         };
         Ok(changes.changes.iter().any(|change| {
-            let named = change.name.as_ref().is_some_and(|(schema, table)| TableName::new(schema, table) == *name);
-            let touched = (change.table_id == Some(id) || named) && change.kind != ChangeKind::Compacted;
-            change.snapshot > published && (touched || change.kind == ChangeKind::Forgotten)
+            change.snapshot > since && (touches(change, name, Some(id)) || change.kind == ChangeKind::Forgotten)
         }))
     }
 
@@ -376,4 +405,10 @@ impl DynamicTables {
         let found = self.session.table_ids(std::slice::from_ref(&name))?.pop().flatten();
         Ok(found.map(|_| format!("DROP TABLE IF EXISTS {}", name.quoted(self.lake.alias()))))
     }
+}
+
+/// Whether a change is one of the rows or the shape of that table.
+fn touches(change: &Change, name: &TableName, id: Option<i64>) -> bool {
+    let named = change.name.as_ref().is_some_and(|(schema, table)| TableName::new(schema, table) == *name);
+    (change.table_id.is_some() && change.table_id == id || named) && change.kind != ChangeKind::Compacted
 }

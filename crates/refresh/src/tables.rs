@@ -10,6 +10,7 @@ use lake::{InterruptHandle, Lake, Session, SnapshotId, Watermark};
 use registry::{DynamicTable, Registry};
 use sql::names::{ObjectName, TableName};
 use sql::query::Parser;
+use uuid::Uuid;
 
 use crate::analysis::AnalysisCache;
 use crate::claimed::Lease;
@@ -44,6 +45,8 @@ pub struct DynamicTables {
     pub(crate) measured: RefCell<MeasuredTables>,
     /// The watermarks that this process has moved, by table.
     pub(crate) watermarks: RefCell<HashMap<String, Watermark>>,
+    /// The ids of state tables in the lake, by table, and the refresh that published them.
+    pub(crate) state_ids: RefCell<HashMap<Uuid, (String, Option<i64>)>>,
     /// The statements of a refresh, kept while it is explained.
     pub(crate) trace: RefCell<Option<Vec<String>>>,
     /// Whether somebody stopped what is running.
@@ -107,6 +110,7 @@ impl DynamicTables {
             source_rows: RefCell::default(),
             measured: RefCell::default(),
             watermarks: RefCell::default(),
+            state_ids: RefCell::default(),
             trace: RefCell::default(),
             interrupted: Arc::default(),
         })

@@ -133,11 +133,21 @@ fn a_state_that_somebody_edited() {
     assert!(!verification.equal());
     // Something else happens, so that the data version moves on: the edit must not be forgotten.
     lake.run("CREATE TABLE lake.other (i INTEGER)").unwrap();
-    assert_eq!(lake.refresh(&[]).unwrap()[0].action, Some(RefreshAction::NoData));
-    lake.run("INSERT INTO lake.src VALUES (5000, 3, 7)").unwrap();
     let report = refreshed(&lake, QUERY);
     assert_eq!(report.reason, "its state table cannot be continued: somebody else changed it");
+    assert_eq!((report.rows_inserted, report.rows_deleted), (0, 0));
     lake.run("INSERT INTO lake.src VALUES (5001, 3, 7)").unwrap();
+    folded(&lake, QUERY);
+}
+
+/// What happened between the publication and the data version that it moved on to has been looked at.
+#[test]
+fn a_state_is_continued_after_the_snapshots_up_to_its_data_version_were_expired() {
+    let lake = lake();
+    lake.run("CREATE TABLE lake.other (i INTEGER)").unwrap();
+    assert_eq!(lake.refresh(&[]).unwrap()[0].action, Some(RefreshAction::NoData));
+    lake.run("CALL ducklake_expire_snapshots('lake', older_than => now())").unwrap();
+    lake.run("INSERT INTO lake.src VALUES (5000, 3, 7)").unwrap();
     folded(&lake, QUERY);
 }
 
