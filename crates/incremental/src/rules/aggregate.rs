@@ -161,7 +161,9 @@ pub fn keys(
             return Ok(Err(Reason::new("GROUP BY ALL over * does not name its keys", tree::location(star))));
         }
         let is_key = |item: &&Value| !calls_aggregate(item, parser) && windows(item).is_empty();
-        return Ok(Ok(items.iter().filter(is_key).cloned().collect()));
+        let mut keys: Vec<Value> = items.iter().filter(is_key).cloned().collect();
+        let having = Having { node, parser, binds };
+        return Ok(having.add_keys(&node["having"], &mut keys)?.map(|()| keys));
     }
     let mut keys = Vec::new();
     for key in written {
@@ -181,6 +183,68 @@ pub fn keys(
         keys.push(item.unwrap_or_else(|| key.clone()));
     }
     Ok(Ok(keys))
+}
+
+/// The condition on groups beside GROUP BY ALL. DuckDB groups by each column in it, too, that stands in no aggregate:
+/// `SELECT id % 3, count(*) ... GROUP BY ALL HAVING id % 3 = 2` has a group for each `id`.
+struct Having<'a> {
+    node: &'a Value,
+    parser: &'a Parser,
+    binds: &'a dyn Fn(&Value) -> Result<bool>,
+}
+
+impl Having<'_> {
+    fn add_keys(&self, expression: &Value, keys: &mut Vec<Value>) -> Result<std::result::Result<(), Reason>> {
+        let not_named = || {
+            Ok(Err(Reason::new("GROUP BY ALL with this HAVING does not name its keys", tree::location(expression))))
+        };
+        if tree::is(expression, "SUBQUERY") || tree::is(expression, "LAMBDA") {
+            return not_named();
+        }
+        if tree::is(expression, "FUNCTION")
+            && self.parser.function(tree::text(expression, "function_name")).is_some_and(|known| known.aggregate)
+        {
+            return Ok(Ok(()));
+        }
+        let from = &self.node["from_table"];
+        if let Some(parts) = tree::column_reference(expression) {
+            let known = match parts.as_slice() {
+                [_] => (self.binds)(expression)?,
+                [table, _] => is_in_from(table, from),
+                _ => false,
+            };
+            if known {
+                if !keys.iter().any(|key| stands_for(key, expression, from)) {
+                    keys.push(expression.clone());
+                }
+                return Ok(Ok(()));
+            }
+            let items = tree::list(self.node, "select_list");
+            let shown = |item: &&Value| match parts.as_slice() {
+                [name] => tree::text(item, "alias").eq_ignore_ascii_case(name),
+                _ => false,
+            };
+            return match items.iter().find(shown) {
+                Some(item) => {
+                    let mut item = item.clone();
+                    item["alias"] = Value::from("");
+                    self.add_keys(&item, keys)
+                }
+                None => not_named(),
+            };
+        }
+        let children: Vec<&Value> = match expression {
+            Value::Array(children) => children.iter().collect(),
+            Value::Object(fields) => fields.values().collect(),
+            _ => Vec::new(),
+        };
+        for child in children {
+            if let Err(reason) = self.add_keys(child, keys)? {
+                return Ok(Err(reason));
+            }
+        }
+        Ok(Ok(()))
+    }
 }
 
 fn position(key: &Value) -> Option<usize> {
