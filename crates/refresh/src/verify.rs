@@ -1,5 +1,7 @@
 //! Comparing a dynamic table with its query: the oracle.
 
+use std::collections::HashMap;
+
 use error::{Code, Error, Result};
 use incremental::apply;
 use incremental::render::Reading;
@@ -59,17 +61,19 @@ impl DynamicTables {
     /// All tables, each as far as the lake says that it is: the registry may not have heard of its last publication yet.
     fn as_published(&self) -> Result<Registered> {
         let mut tables = self.load_all()?;
-        let watermarks = self.session.watermarks()?;
+        let watermarks: HashMap<String, Watermark> =
+            self.session.watermarks()?.into_iter().map(|mark| (mark.table_id.clone(), mark)).collect();
         for table in tables.iter_mut() {
             let id = table.definition.id.to_string();
             // What cannot be told is told when the table itself is compared.
-            let watermark = watermarks.iter().find(|mark| mark.table_id == id);
+            let watermark = watermarks.get(&id);
             let _ = self.agree_unrecorded(table, watermark)?;
         }
         Ok(tables)
     }
 
     fn verify_table(&self, id: Uuid, tables: &mut Registered) -> Result<Verification> {
+        let mut failure = None;
         for attempt in 0..TRIES {
             if attempt > 0 {
                 // What it reads was published together with it.
@@ -89,8 +93,12 @@ impl DynamicTables {
             {
                 return result;
             }
+            failure = result.err();
         }
-        Err(Error::new(Code::Conflict, "the table was refreshed again and again while it was compared"))
+        // One that nobody disturbed is that of the table; with one that somebody did, this is as much as is known.
+        Err(failure.unwrap_or_else(|| {
+            Error::new(Code::Conflict, "the table was refreshed again and again while it was compared")
+        }))
     }
 
     fn watermark_of(&self, table: &DynamicTable) -> Result<Option<Watermark>> {
