@@ -2,6 +2,7 @@
 //!
 //! A claim saves work and nothing else: what keeps a table right when two believe in a claim is the watermark in the lake.
 
+use std::fs::{read_link, read_to_string};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{RecvTimeoutError, Sender, channel};
@@ -42,20 +43,40 @@ const WISH: Duration = Duration::from_secs(15);
 /// How often a claim may be refused although nobody is seen to hold one.
 const TRIES: u32 = 20;
 
-/// The name of this computer in the names of workers.
+/// The name of this computer.
 #[must_use]
 pub fn host() -> String {
     rustix::system::uname().nodename().to_string_lossy().into_owned()
 }
 
-/// Whether a worker whose name was made up, `host:process id:something`, was a process of this computer that does not exist any
-/// more. Of others nobody can tell by their names.
+/// Where process ids mean what they mean here, for the made-up names of workers: the computer since it was started, and the
+/// container if processes are numbered by themselves in it. Several of these may have one host name.
+#[must_use]
+pub fn place() -> String {
+    let mut place = host();
+    if let Ok(boot) = read_to_string("/proc/sys/kernel/random/boot_id")
+        && let Some(begin) = boot.get(..8)
+    {
+        place = format!("{place}-{begin}");
+    }
+    let namespace = read_link("/proc/self/ns/pid").map(|link| link.display().to_string()).unwrap_or_default();
+    match namespace.trim_start_matches("pid:[").trim_end_matches(']') {
+        "" | OUTERMOST_NAMESPACE => place,
+        inner => format!("{place}-{inner}"),
+    }
+}
+
+/// The number that Linux gives the numbering of processes outside all containers.
+const OUTERMOST_NAMESPACE: &str = "4026531836";
+
+/// Whether a worker whose name was made up, `place:process id:something`, was a process of this [`place`] that does not exist
+/// any more. Of others nobody can tell by their names.
 #[must_use]
 pub fn is_gone(worker: &str) -> bool {
     let mut parts = worker.rsplitn(3, ':');
     let (_, process, of) = (parts.next(), parts.next(), parts.next());
     let process = process.and_then(|process| process.parse().ok()).and_then(Pid::from_raw);
-    of == Some(host().as_str()) && process.is_some_and(|process| test_kill_process(process) == Err(Errno::SRCH))
+    of == Some(place().as_str()) && process.is_some_and(|process| test_kill_process(process) == Err(Errno::SRCH))
 }
 
 /// A claim that is renewed until this value goes.
@@ -125,7 +146,7 @@ impl DynamicTables {
     /// that are done with one of them begin with none of them again before.
     pub(crate) fn hold_patiently(&self, worker: Option<&str>, tables: &[Uuid]) -> Result<Held> {
         // As workers are called that have no other name, so that it shows when the process is gone.
-        let by_hand = format!("{}:{}:by-hand-{}", host(), std::process::id(), Uuid::now_v7().simple());
+        let by_hand = format!("{}:{}:by-hand-{}", place(), std::process::id(), Uuid::now_v7().simple());
         let worker = worker.unwrap_or(&by_hand);
         self.interrupted.store(false, Ordering::SeqCst);
         let held = self.hold_with_priority(worker, tables);

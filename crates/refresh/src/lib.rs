@@ -45,7 +45,7 @@ mod validate;
 mod verify;
 
 pub use activity::{Activity, Watched};
-pub use claimed::{Lease, host, is_gone};
+pub use claimed::{Lease, host, is_gone, place};
 pub use describe::Description;
 pub use explain::{Choice, ExplainedNode, ExplainedSource, Explanation};
 pub use graph::{Graph, GraphNode};

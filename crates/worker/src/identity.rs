@@ -17,21 +17,21 @@ const LONGEST_REFRESH: Duration = Duration::from_secs(3_600);
 /// More than can run at the same time.
 const MOST_EXECUTING: u32 = 10_000;
 
-/// The name of a worker: given by its operator, or `host:process id:random part`.
+/// The name of a worker: given by its operator, or `place:process id:random part`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Identity {
     id: String,
-    host: String,
+    place: String,
     process: i32,
 }
 
 impl Identity {
     pub(crate) fn new(name: Option<String>) -> Self {
-        let host = refresh::host();
+        let place = refresh::place();
         let process = getpid().as_raw_nonzero().get();
         let random = Uuid::now_v7().simple().to_string().split_off(24);
-        let id = name.unwrap_or_else(|| format!("{host}:{process}:{random}"));
-        Self { id, host, process }
+        let id = name.unwrap_or_else(|| format!("{place}:{process}:{random}"));
+        Self { id, place, process }
     }
 
     pub(crate) fn as_str(&self) -> &str {
@@ -39,12 +39,12 @@ impl Identity {
     }
 
     /// Whether the worker of this name, which is not running in this process, is certainly gone: its name is ours, its
-    /// process id is ours (a container that was started again), or no process of this host has its id.
+    /// process id is ours (a process of a former life), or no process of this place has its id.
     fn outlives(&self, other: &str) -> bool {
         if other == self.id {
             return true;
         }
-        let ours = format!("{}:{}:", self.host, self.process);
+        let ours = format!("{}:{}:", self.place, self.process);
         other.starts_with(&ours) || refresh::is_gone(other)
     }
 
@@ -52,7 +52,7 @@ impl Identity {
     pub(crate) fn record(&self, queues: Vec<String>, concurrency: usize, state: WorkerState) -> WorkerRecord {
         WorkerRecord {
             id: self.id.clone(),
-            host: self.host.clone(),
+            host: refresh::host(),
             process: u32::try_from(self.process).unwrap_or_default(),
             version: env!("CARGO_PKG_VERSION").to_owned(),
             queues,
@@ -143,12 +143,12 @@ mod tests {
     #[test]
     fn only_those_are_dead_that_nobody_can_be() {
         let me = Identity::new(None);
-        let host = &me.host;
+        let place = &me.place;
         let mine = std::process::id();
-        assert!(me.outlives(&format!("{host}:{NOBODY}:0a0a0a0a")));
-        assert!(me.outlives(&format!("{host}:{mine}:0a0a0a0a")));
-        assert!(!me.outlives(&format!("{host}:1:0a0a0a0a")), "process 1 lives");
-        assert!(!me.outlives(&format!("not-{host}:{NOBODY}:0a0a0a0a")));
+        assert!(me.outlives(&format!("{place}:{NOBODY}:0a0a0a0a")));
+        assert!(me.outlives(&format!("{place}:{mine}:0a0a0a0a")));
+        assert!(!me.outlives(&format!("{place}:1:0a0a0a0a")), "process 1 lives");
+        assert!(!me.outlives(&format!("not-{place}:{NOBODY}:0a0a0a0a")));
         assert!(!me.outlives("blue"));
         assert!(!me.outlives("x:y:z"));
         assert!(Identity::new(Some("blue".to_owned())).outlives("blue"));

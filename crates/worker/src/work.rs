@@ -128,28 +128,19 @@ impl<Open: Fn(Opening) -> Result<DynamicTables>> Worker<Open> {
         self.tidy_up(tables);
         // What was left of an earlier shift.
         while received.try_recv().is_ok() {}
-        let record = |state| self.identity.record(self.options.queues.clone(), self.options.concurrency, state);
-        let voice = Voice {
-            record: record(WorkerState::Running),
-            identity: self.identity.clone(),
-            lease: self.options.lease,
-        };
+        let record =
+            self.identity.record(self.options.queues.clone(), self.options.concurrency, WorkerState::Running);
+        let voice = Voice::new(record, self.identity.clone(), self.options.lease);
         let ear = Ear::listen(tables.registry(), voice, events.clone())?;
         let mut crew = Crew::hire(tables, self.options.concurrency, self.identity.as_str(), shutdown, events)?;
         self.running.set(crew.interrupters());
         let worked = self.look_and_hand_out(tables, &mut crew, shutdown, received, summary, outage);
         crew.wind_up();
         if worked.is_ok() && !crew.is_idle() {
-            let draining = record(WorkerState::Draining);
-            if let Err(error) = tables.registry().report_worker(&draining, self.options.lease.length) {
-                tracing::debug!(%error, "could not say that the worker is about to end");
-            }
+            ear.drain();
         }
         let drained = drain(&mut crew, received, summary);
         drop(ear);
-        if let Err(error) = tables.registry().forget_worker(self.identity.as_str()) {
-            tracing::debug!(%error, "could not say that the worker has ended");
-        }
         worked.and(drained)
     }
 

@@ -58,7 +58,7 @@ fn refreshes_that_died_with_their_process_are_ended() {
     let lake = ThrowAway::new().unwrap();
     lake.run(LONG).unwrap();
     let table = lake.tables.registry().load_all().unwrap().remove(0).definition;
-    let host = history_host();
+    let place = refresh::place();
     let begun = |worker: Option<&str>, seconds_ago: i64| {
         let mut refresh =
             Refresh::begin(table.id, table.name.clone(), RefreshTrigger::Scheduled, worker.map(str::to_owned));
@@ -67,13 +67,13 @@ fn refreshes_that_died_with_their_process_are_ended() {
         refresh.id
     };
     let dead = [
-        begun(Some(&format!("{host}:{}:0a0a0a0a", i32::MAX)), 5),
+        begun(Some(&format!("{place}:{}:0a0a0a0a", i32::MAX)), 5),
         begun(Some("blue"), 5),
         begun(Some("elsewhere:1:0a0a0a0a"), 4_000),
         begun(None, 4_000),
     ];
     let perhaps =
-        [begun(Some(&format!("{host}:1:0a0a0a0a")), 5), begun(Some("elsewhere:1:0a0a0a0a"), 5), begun(None, 5)];
+        [begun(Some(&format!("{place}:1:0a0a0a0a")), 5), begun(Some("elsewhere:1:0a0a0a0a"), 5), begun(None, 5)];
     let options = Options { name: Some("blue".to_owned()), ..hasty() };
     while_working(&lake, options, |_| {
         wait_for("the burial", || {
@@ -85,9 +85,4 @@ fn refreshes_that_died_with_their_process_are_ended() {
         assert!(!dead.contains(&refresh.id) || !executing, "{refresh:?}");
         assert!(!perhaps.contains(&refresh.id) || executing, "{refresh:?}");
     }
-}
-
-/// The name of this host, as the worker knows it.
-fn history_host() -> String {
-    std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap().trim().to_owned()
 }
