@@ -1,6 +1,9 @@
 //! What a query gives, by DuckDB alone: the query's own text over plain copies of the tables, in memory, without a
 //! lake, time travel or any rule of ours.
 
+use std::sync::mpsc::{RecvTimeoutError, channel};
+use std::time::Duration;
+
 use error::{Code, Error, Result};
 use lake::Rows;
 use testkit::lake::ThrowAway;
@@ -17,6 +20,9 @@ pub struct Oracle<'a> {
 
 /// No result has more rows at first: joins of joins of dynamic tables may have millions.
 const MOST_ROWS: u64 = 5_000;
+
+/// No query takes longer: what multiplies its tables with each other says no more than a smaller one.
+const LONGEST: Duration = Duration::from_secs(20);
 
 const LAKE: &str = "USE lake.main";
 const MEMORY: &str = "USE memory.main";
@@ -59,7 +65,7 @@ impl<'a> Oracle<'a> {
     /// can be asked of the product.
     pub fn evaluable(&mut self, query: &str) -> Result<()> {
         self.rows(query)?;
-        self.lake.others.query(query).map(drop)
+        limited(&self.lake.others, |session| session.query(query).map(drop))
     }
 
     /// Whether a query binds, and gives few enough rows to be compared again and again.
@@ -114,8 +120,24 @@ impl<'a> Oracle<'a> {
 
     fn in_memory<T>(&self, run: impl FnOnce(&lake::Session) -> Result<T>) -> Result<T> {
         self.lake.others.execute(MEMORY)?;
-        let result = run(&self.lake.others);
+        let result = limited(&self.lake.others, run);
         self.lake.others.execute(LAKE)?;
         result
     }
+}
+
+/// Runs something that is given up if it takes too long.
+fn limited<T>(session: &lake::Session, run: impl FnOnce(&lake::Session) -> Result<T>) -> Result<T> {
+    let handle = session.interrupt_handle();
+    let (done, ended) = channel::<()>();
+    let watch = std::thread::spawn(move || {
+        if ended.recv_timeout(LONGEST) == Err(RecvTimeoutError::Timeout) {
+            handle.interrupt();
+        }
+    });
+    let result = run(session);
+    drop(done);
+    // It has nothing to say.
+    drop(watch.join());
+    result
 }
