@@ -101,7 +101,7 @@ pub struct SettingArgs {
     #[arg(hide_env_values = true, hide_short_help = true)]
     pub extension_directory: Option<String>,
 
-    /// How much is logged to stderr: DEBUG, INFO, WARNING or ERROR [default: INFO for the worker, else WARNING]
+    /// How much is logged to stderr: TRACE, DEBUG, INFO, WARNING or ERROR [default: INFO for the worker, else WARNING]
     #[arg(long, global = true, value_name = "LEVEL", env = "DYNAMIC_TABLES_LOG_LEVEL", hide_env_values = true)]
     pub log_level: Option<String>,
 

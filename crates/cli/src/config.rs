@@ -75,6 +75,8 @@ impl Setting {
 /// How much is logged.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum LogLevel {
+    /// Also every statement to the lake.
+    Trace,
     /// Everything that may help to find out why.
     Debug,
     /// One line for everything that was done.
@@ -421,11 +423,12 @@ fn with_origin(error: Error, setting: Option<&Setting>) -> Error {
 
 fn log_level(setting: &Setting) -> Result<LogLevel> {
     match setting.value.as_deref().unwrap_or_default().trim().to_ascii_uppercase().as_str() {
+        "TRACE" => Ok(LogLevel::Trace),
         "DEBUG" => Ok(LogLevel::Debug),
         "INFO" => Ok(LogLevel::Info),
         "WARNING" | "WARN" => Ok(LogLevel::Warning),
         "ERROR" => Ok(LogLevel::Error),
-        _ => Err(setting.invalid("there is no such level", "Give DEBUG, INFO, WARNING or ERROR.")),
+        _ => Err(setting.invalid("there is no such level", "Give TRACE, DEBUG, INFO, WARNING or ERROR.")),
     }
 }
 

@@ -10,6 +10,7 @@ use crate::config::{Config, LogFormat, LogLevel};
 pub fn start(config: &Config, is_worker: bool) {
     let otherwise = if is_worker { LogLevel::Info } else { LogLevel::Warning };
     let (own, foreign) = match config.log_level.unwrap_or(otherwise) {
+        LogLevel::Trace => ("trace", "info"),
         LogLevel::Debug => ("debug", "info"),
         LogLevel::Info => ("info", "warn"),
         LogLevel::Warning => ("warn", "warn"),

@@ -1,5 +1,6 @@
 //! Opening a lake: settings, extensions, secrets, attach, lake options, in this order.
 
+use std::cell::Cell;
 use std::fmt;
 use std::path::Path;
 use std::sync::atomic::AtomicBool;
@@ -147,11 +148,12 @@ impl Lake {
     ///
     /// Its time zone is UTC unless the settings name one: what a query gives must not depend on where it is run.
     pub fn work_session(&self) -> Result<Session> {
-        let session =
+        let mut session =
             self.connect(&format!("SET search_path = {}", quote_literal(&format!("system.main,{}", self.place()))))?;
         for statement in &self.shared.for_work {
             run(&session.connection, statement)?;
         }
+        session.transaction = Some(Cell::new(false));
         Ok(session)
     }
 
@@ -169,7 +171,7 @@ impl Lake {
             run(&connection, statement)?;
         }
         run(&connection, path)?;
-        Ok(Session { connection, lake: Arc::clone(shared) })
+        Ok(Session { connection, lake: Arc::clone(shared), transaction: None })
     }
 }
 

@@ -1,7 +1,9 @@
 //! One connection to the lake: running SQL, with failures in the product's terms.
 
+use std::cell::Cell;
 use std::fmt;
 use std::sync::Arc;
+use std::time::Instant;
 
 use duckdb::types::{TimeUnit, Value, ValueRef};
 use duckdb::{Connection, Row};
@@ -24,6 +26,8 @@ pub struct Rows {
 pub struct Session {
     pub(crate) connection: Connection,
     pub(crate) lake: Arc<Shared>,
+    /// Whether a transaction is open; `None` where that is the user's business.
+    pub(crate) transaction: Option<Cell<bool>>,
 }
 
 impl fmt::Debug for Session {
@@ -63,7 +67,30 @@ impl Session {
 
     /// Runs one or several statements; the result is how many rows the last one changed.
     pub fn execute(&self, sql: &str) -> Result<u64> {
-        self.run(sql).map_err(|failure| translate(failure, sql, 0))
+        let word = first_word(sql);
+        let is = |words: &[&str]| words.iter().any(|known| word.eq_ignore_ascii_case(known));
+        let result = match is(&["create", "drop", "select", "with", "insert", "update", "delete"]) {
+            true => traced(sql, || self.planned_once(|| self.run(sql))),
+            false => traced(sql, || self.run(sql)),
+        };
+        if let Some(open) = &self.transaction {
+            // A COMMIT that fails ends its transaction as well.
+            open.set(open.get() && !is(&["commit", "rollback"]) || result.is_ok() && is(&["begin"]));
+        }
+        result.map_err(|failure| translate(failure, sql, 0))
+    }
+
+    /// Prepares and runs a statement in one transaction. Without one that holds both, what is prepared is planned once more
+    /// when it runs, and to plan is what costs: the lake's catalog is asked for the files of every table.
+    fn planned_once<T>(&self, work: impl FnOnce() -> duckdb::Result<T>) -> duckdb::Result<T> {
+        match &self.transaction {
+            Some(open) if !open.get() => {}
+            _ => return work(),
+        }
+        self.connection.execute_batch("BEGIN")?;
+        let result = work();
+        let end = self.connection.execute_batch(if result.is_ok() { "COMMIT" } else { "ROLLBACK" });
+        result.and_then(|result| end.map(|()| result))
     }
 
     fn run(&self, sql: &str) -> duckdb::Result<u64> {
@@ -128,7 +155,8 @@ impl Session {
             let rows = statement.query_map([], |row| (0..width).map(|index| row.get(index)).collect())?;
             rows.collect::<duckdb::Result<Vec<Vec<Option<String>>>>>()
         };
-        let rows = read().map_err(|failure| translate(failure, sql, head.len()))?;
+        let rows =
+            traced(&wrapped, || self.planned_once(read)).map_err(|failure| translate(failure, sql, head.len()))?;
         Ok(Rows { columns, rows })
     }
 
@@ -149,7 +177,7 @@ impl Session {
             });
             Ok(Rows { columns, rows })
         };
-        read().map_err(|failure| translate(failure, sql, 0))
+        traced(sql, || self.planned_once(read)).map_err(|failure| translate(failure, sql, 0))
     }
 
     /// The one row of a statement whose columns are all BIGINT; NULL and what is negative count as 0.
@@ -167,7 +195,7 @@ impl Session {
             }
             Ok(counts)
         };
-        read().map_err(|failure| translate(failure, sql, 0))
+        traced(sql, || self.planned_once(read)).map_err(|failure| translate(failure, sql, 0))
     }
 
     /// Names and types of what a SELECT gives, without running it.
@@ -177,7 +205,7 @@ impl Session {
             let columns = statement.query_map([], |row| Ok((row.get(0)?, row.get(1)?)))?;
             columns.collect()
         };
-        read().map_err(|failure| translate(failure, select, DESCRIBE.len()))
+        traced(select, || self.planned_once(read)).map_err(|failure| translate(failure, select, DESCRIBE.len()))
     }
 
     /// A handle that stops what this session is doing.
@@ -193,7 +221,7 @@ impl Session {
             let rows = statement.query_map([], read)?;
             rows.collect()
         };
-        collect().map_err(|failure| translate(failure, "", 0))
+        traced(sql, || self.planned_once(collect)).map_err(|failure| translate(failure, "", 0))
     }
 
     /// The one row of a statement of this crate's own.
@@ -211,6 +239,23 @@ impl Session {
     pub(crate) fn quoted_alias(&self) -> String {
         quote_identifier(&self.lake.alias)
     }
+}
+
+/// Runs something that is one statement to the engine, and says in the log how long it took.
+fn traced<T>(sql: &str, run: impl FnOnce() -> T) -> T {
+    if !tracing::enabled!(tracing::Level::TRACE) {
+        return run();
+    }
+    let began = Instant::now();
+    let result = run();
+    let shown = if may_hold_secrets(sql) { first_word(sql) } else { sql };
+    tracing::trace!(ms = began.elapsed().as_secs_f64() * 1e3, sql = shown, "statement");
+    result
+}
+
+fn may_hold_secrets(sql: &str) -> bool {
+    ["attach", "set", "pragma"].iter().any(|word| first_word(sql).eq_ignore_ascii_case(word))
+        || sql.to_ascii_lowercase().contains("secret")
 }
 
 /// Whether a statement begins like one that may stand in FROM (...).
@@ -287,6 +332,18 @@ mod tests {
         for sql in ["SHOW TABLES", "call x()", "insert into t values (1)", "", "t", "selected"] {
             assert!(!can_be_subquery(sql), "{sql}");
         }
+    }
+
+    #[test]
+    fn secrets_are_not_logged() {
+        for sql in [
+            "ATTACH 'ducklake:postgres:password=x' AS lake",
+            "set s3_secret_access_key = 'x'",
+            "CREATE OR REPLACE Secret s (x)",
+        ] {
+            assert!(may_hold_secrets(sql), "{sql}");
+        }
+        assert!(!may_hold_secrets("SELECT settle FROM t"));
     }
 
     #[test]

@@ -81,6 +81,21 @@ impl Session {
         Ok(names.iter().map(|name| found.iter().find(|table| table.name == *name).map(|table| table.id)).collect())
     }
 
+    /// The ids of all tables of a schema now.
+    pub fn table_ids_of_schema(&self, schema: &str) -> Result<HashMap<TableName, i64>> {
+        let (tables, schemas) = (self.metadata("ducklake_table"), self.metadata("ducklake_schema"));
+        let sql = format!(
+            "SELECT t.table_id::BIGINT, s.schema_name, t.table_name FROM {tables} AS t \
+             JOIN {schemas} AS s ON s.schema_id = t.schema_id \
+             WHERE t.end_snapshot IS NULL AND s.end_snapshot IS NULL AND lower(s.schema_name) = {}",
+            quote_literal(&schema.to_ascii_lowercase())
+        );
+        let rows = self.rows(&sql, |row| {
+            Ok((TableName::new(row.get::<_, String>(1)?, row.get::<_, String>(2)?), row.get(0)?))
+        })?;
+        Ok(rows.into_iter().collect())
+    }
+
     /// How many rows all these tables together have now. What is no table counts nothing.
     pub fn row_count(&self, names: &[TableName]) -> Result<u64> {
         let mut tables: Vec<Table> = self

@@ -88,7 +88,7 @@ fn wrong_values_say_where_they_come_from() {
     assert_snapshot!(program.fails(1, &["config", "--log-level", "loud"]), @r#"
     error[CONFIGURATION]: invalid value "loud" for --log-level: there is no such level
       from: flag --log-level
-      hint: Give DEBUG, INFO, WARNING or ERROR.
+      hint: Give TRACE, DEBUG, INFO, WARNING or ERROR.
     "#);
     let run = program.command(&["config"]).env("DYNAMIC_TABLES_POLL_INTERVAL", "0").output().unwrap();
     assert_eq!(run.status.code(), Some(1));
