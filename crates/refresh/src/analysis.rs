@@ -144,7 +144,7 @@ impl DynamicTables {
         let upstream = |name: &TableName| tables.named(name);
         let names: Vec<TableName> = plan.sources.iter().map(|source| source.name.clone()).collect();
         let mut sources = Vec::new();
-        for (source, lake_table_id) in plan.sources.iter().zip(self.session.table_ids(&names)?) {
+        for (source, lake_table_id) in plan.sources.iter().zip(self.source_ids(&names, tables)?) {
             let upstream = upstream(&source.name).map(|table| table.definition.id);
             sources.push(Source {
                 name: source.name.clone(),

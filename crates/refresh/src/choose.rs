@@ -1,14 +1,28 @@
 //! Which way a refresh goes: no change, incremental, or full; with the figures and the reason.
 
+use std::time::Duration;
+
 use registry::RefreshAction;
 use serde_json::{Value, json};
 use sql::properties::{Properties, RefreshMode};
 
 use crate::measured::Expected;
 
-/// Sources with fewer rows than this, all together, are read whole: the fixed costs of finding out what changed
-/// are more than it costs to compute everything.
-pub(crate) const FLOOR_ROWS: u64 = 1_000;
+/// What AUTO goes by beside the properties of a table.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct AutoPolicy {
+    /// Sources with fewer rows than this, all together, are read whole: the fixed costs of finding out what changed
+    /// are more than it costs to compute everything.
+    pub floor_rows: u64,
+    /// Both ways are taken for equally fast if they differ by less than this.
+    pub least_gain: Duration,
+}
+
+impl Default for AutoPolicy {
+    fn default() -> Self {
+        Self { floor_rows: 100_000, least_gain: Duration::from_millis(10) }
+    }
+}
 
 /// What the choice is made from.
 #[derive(Clone, Debug, Default)]
@@ -22,8 +36,10 @@ pub(crate) struct Figures {
     pub target_rows: Option<u64>,
     /// Groups that the change touches, where groups are recomputed.
     pub affected_groups: Option<u64>,
-    /// What earlier refreshes make expect, once both ways were measured.
+    /// What earlier refreshes make expect, once there were some.
     pub expected: Option<Expected>,
+    /// What AUTO goes by.
+    pub policy: AutoPolicy,
 }
 
 impl Figures {
@@ -31,7 +47,8 @@ impl Figures {
     pub fn to_json(&self, threshold: f64) -> Value {
         let mut figures = json!({
             "source_rows": self.source_rows, "changed_rows": self.changed_rows, "target_rows": self.target_rows,
-            "affected_groups": self.affected_groups, "cardinality_threshold": threshold, "floor_rows": FLOOR_ROWS,
+            "affected_groups": self.affected_groups, "cardinality_threshold": threshold,
+            "floor_rows": self.policy.floor_rows,
         });
         if let Some(expected) = self.expected {
             figures["expected"] = expected.to_json();
@@ -51,22 +68,19 @@ pub(crate) struct Chosen {
 pub(crate) fn choose(properties: &Properties, figures: &Figures) -> Chosen {
     let incremental = |reason: String| Chosen { action: RefreshAction::Incremental, reason };
     let full = |reason: String| Chosen { action: RefreshAction::Full, reason };
-    let Figures { source_rows, changed_rows, .. } = figures;
+    let Figures { source_rows, changed_rows, policy, .. } = figures;
     match properties.refresh_mode {
         RefreshMode::Full => full("REFRESH_MODE = FULL".to_owned()),
         RefreshMode::Incremental => incremental(format!("{changed_rows} of {source_rows} source rows changed")),
-        RefreshMode::Auto if *source_rows < FLOOR_ROWS => {
-            full(format!("the sources are small: {source_rows} rows, fewer than {FLOOR_ROWS}"))
+        RefreshMode::Auto if *source_rows < policy.floor_rows => {
+            full(format!("the sources are small: {source_rows} rows, fewer than {}", policy.floor_rows))
         }
         RefreshMode::Auto if above(*changed_rows, *source_rows, properties.cardinality_threshold) => full(format!(
             "{changed_rows} of {source_rows} source rows changed, more than the threshold of {}",
             properties.cardinality_threshold
         )),
         RefreshMode::Auto => match figures.expected {
-            Some(expected) if expected.prefers_full() => full(format!(
-                "computing everything is expected to take {:.0} ms, the change {:.0} ms, by what earlier refreshes took",
-                expected.full, expected.incremental
-            )),
+            Some(expected) if expected.prefers_full(policy.least_gain) => full(expected.reason()),
             _ => incremental(format!("{changed_rows} of {source_rows} source rows changed")),
         },
     }
@@ -95,7 +109,8 @@ mod tests {
     use super::*;
 
     fn figures(source_rows: u64, changed_rows: u64) -> Figures {
-        Figures { source_rows, changed_rows, ..Figures::default() }
+        let policy = AutoPolicy { floor_rows: 1_000, ..AutoPolicy::default() };
+        Figures { source_rows, changed_rows, policy, ..Figures::default() }
     }
 
     #[test]
@@ -109,7 +124,7 @@ mod tests {
     #[test]
     fn auto_goes_by_what_was_measured() {
         let mut slow = figures(10_000, 10);
-        slow.expected = Some(Expected { full: 100.0, incremental: 3_000.0 });
+        slow.expected = Some(Expected { full: 100.0, incremental: 3_000.0, tried: true });
         let chosen = choose(&Properties::default(), &slow);
         assert_eq!(chosen.action, RefreshAction::Full);
         assert!(chosen.reason.contains("100 ms, the change 3000 ms"), "{}", chosen.reason);

@@ -11,7 +11,7 @@ use sql::names::TableName;
 use sql::properties::RefreshMode;
 
 use crate::analysis::Analysis;
-use crate::choose::{Chosen, FLOOR_ROWS, Figures, choose, too_many_groups};
+use crate::choose::{Chosen, Figures, choose, too_many_groups};
 use crate::course::Course;
 use crate::measured::{Expected, LOOKED_BACK, Measured};
 use crate::news::foreign_write;
@@ -126,7 +126,8 @@ impl DynamicTables {
         let from = if situation.start_over.is_some() { None } else { table.progress.data_version };
         self.refuse_overtaken(plan, version, &course.tables)?;
         let spans = self.spans(plan, from, version, &course.tables, &course.unpublished)?;
-        let mut figures = Figures { target_rows: situation.target.map(|target| target.rows), ..Figures::default() };
+        let target_rows = situation.target.map(|target| target.rows);
+        let mut figures = Figures { target_rows, policy: self.auto.get(), ..Figures::default() };
         figures.source_rows = course.unpublished.source_rows(plan, self.source_rows(plan, version)?);
         let clock = self.clock(plan, from, version)?;
         let unchanged_states = SourceChanges {
@@ -155,7 +156,9 @@ impl DynamicTables {
         let full_outcome =
             |chosen: Chosen, target: &Target<'_>, figures: Figures, steps: &mut Steps| -> Result<Outcome> {
                 let state = known_state(&figures)?;
-                let prepared = self.prepare_full(plan, &unchanged_states, target, state.as_ref(), steps)?;
+                let mut inputs = unchanged_states.clone();
+                self.share_contents(&mut inputs.states)?;
+                let prepared = self.prepare_full(plan, &inputs, target, state.as_ref(), steps)?;
                 Ok(Outcome { chosen, figures, prepared: Some(prepared) })
             };
         if let Some(reason) = &situation.start_over {
@@ -257,8 +260,8 @@ impl DynamicTables {
 
     /// What the refresh may take both ways, by what earlier ones took, where that is asked for.
     fn expected(&self, table: &DynamicTable, figures: &Figures) -> Result<Option<Expected>> {
-        let asked =
-            table.definition.properties.refresh_mode == RefreshMode::Auto && figures.source_rows >= FLOOR_ROWS;
+        let asked = table.definition.properties.refresh_mode == RefreshMode::Auto
+            && figures.source_rows >= figures.policy.floor_rows;
         if !asked {
             return Ok(None);
         }

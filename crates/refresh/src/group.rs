@@ -108,7 +108,9 @@ impl DynamicTables {
         self.interrupted.store(false, Ordering::SeqCst);
         let mut run =
             Run { manner, observe, pending: Vec::new(), begun: HashMap::new(), again: Vec::new(), scopes: 0 };
+        self.begin_sharing(&course.tables, order);
         let result = self.run_until_done(course, order, &mut run, stop);
+        self.end_sharing();
         self.end_unfinished(run);
         let tidied = self.forget_all_temporaries().and_then(|()| self.forget_unpublished(&mut course.unpublished));
         if let Err(error) = tidied {
@@ -155,6 +157,8 @@ impl DynamicTables {
             }
             let gone = self.look_again(course, &again)?;
             order.retain(|id| !gone.contains(id));
+            // What was read may have been compacted since.
+            self.begin_sharing(&course.tables, &order);
         }
         self.record_advances(course)
     }

@@ -34,6 +34,7 @@ mod registered;
 mod report;
 mod reshape;
 mod shape;
+mod shared;
 mod sources;
 mod state;
 mod status;
@@ -45,6 +46,7 @@ mod validate;
 mod verify;
 
 pub use activity::{Activity, Watched};
+pub use choose::AutoPolicy;
 pub use claimed::{Lease, host, is_gone, place};
 pub use describe::Description;
 pub use explain::{Choice, ExplainedNode, ExplainedSource, Explanation};

@@ -3,6 +3,7 @@
 //! Pure but for the cache: it does not know where refreshes are recorded or what they did.
 
 use std::collections::HashMap;
+use std::time::Duration;
 
 use registry::{Refresh, RefreshAction};
 use serde_json::Value;
@@ -11,31 +12,40 @@ use uuid::Uuid;
 /// How many refreshes of a table are looked back at.
 pub(crate) const LOOKED_BACK: u32 = 40;
 
-/// After so many refreshes in full the other way is tried again.
+/// After so many refreshes in full the other way is tried again...
 const RETRIED_AFTER: usize = 20;
+
+/// ... unless it is expected to take so many times as long.
+const HOPELESS: f64 = 3.0;
 
 /// How many refreshes of a kind an estimate is made from.
 const SAMPLES: usize = 5;
 
-/// A computation in full is preferred if the other way is expected to take so many times as long...
-const CLEARLY_SLOWER: f64 = 2.0;
-
-/// ... and at least so many milliseconds longer: less than that is noise.
-const WORTH_IT: f64 = 500.0;
+/// A way is preferred if the other one is expected to take so many times as long.
+const CLEARLY_SLOWER: f64 = 1.1;
 
 /// How many times as much a changed row is taken to cost as a row of a computation in full.
 const DEARER: f64 = 3.0;
 
-/// Fewer refreshes of a change than this say nothing: the first ones read and plan what later ones find prepared.
-const FEWEST: usize = 3;
+/// What a computation in full takes beside the query, as a share of that: its result is compared with what is stored. Only
+/// until one was measured.
+const COMPARING: f64 = 0.3;
 
 /// What one refresh took.
 #[derive(Clone, Copy, Debug, PartialEq)]
 struct Sample {
-    full: bool,
+    way: Way,
     milliseconds: f64,
     /// Rows of the sources if it was full, rows that had changed otherwise.
     rows: f64,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Way {
+    /// The first content: what the query alone took is a hint at what a refresh in full would.
+    First,
+    Full,
+    Incremental,
 }
 
 /// What the refreshes of a table took, the newest last.
@@ -47,12 +57,28 @@ pub(crate) struct Measured(Vec<Sample>);
 pub(crate) struct Expected {
     pub full: f64,
     pub incremental: f64,
+    /// Whether a refresh in full was ever measured, or is guessed at.
+    pub tried: bool,
 }
 
 impl Expected {
-    /// Whether computing everything is clearly faster.
-    pub fn prefers_full(self) -> bool {
-        self.incremental > CLEARLY_SLOWER * self.full && self.incremental - self.full > WORTH_IT
+    /// Whether computing everything is faster, by this at least.
+    pub fn prefers_full(self, least_gain: Duration) -> bool {
+        self.incremental > CLEARLY_SLOWER * self.full && self.incremental - self.full > least_gain.as_secs_f64() * 1e3
+    }
+
+    /// Why a refresh goes in full.
+    pub fn reason(self) -> String {
+        let Self { full, incremental, .. } = self;
+        match self.tried {
+            true => format!(
+                "computing everything is expected to take {full:.0} ms, the change {incremental:.0} ms, by what earlier refreshes took"
+            ),
+            false => format!(
+                "computing everything may take {full:.0} ms, by what the first content took, and the change {incremental:.0} ms: \
+                 tried to know it"
+            ),
+        }
     }
 }
 
@@ -70,42 +96,57 @@ impl Measured {
     pub fn add(&mut self, refresh: &Refresh) {
         let (Some(action), Some(milliseconds)) = (refresh.action, refresh.duration_ms) else { return };
         let figure = |name: &str| refresh.choice.as_ref().and_then(|choice| choice[name].as_u64());
-        let (full, rows) = match action {
+        let (way, rows) = match action {
             RefreshAction::NoData => return,
-            RefreshAction::Incremental => (false, figure("changed_rows")),
-            RefreshAction::Full => (true, figure("source_rows")),
+            RefreshAction::Incremental => (Way::Incremental, figure("changed_rows")),
+            RefreshAction::Full => (Way::Full, figure("source_rows")),
             RefreshAction::Reinitialize => {
                 // Another query, or other sources: what was before says nothing of it.
                 self.0.clear();
-                (true, figure("source_rows"))
+                (Way::First, figure("source_rows"))
             }
         };
+        let milliseconds = match way {
+            Way::First => step(refresh, "decide") + step(refresh, "compute") * (1.0 + COMPARING),
+            Way::Full | Way::Incremental => as_float(milliseconds),
+        };
         if let Some(rows) = rows {
-            self.0.push(Sample { full, milliseconds: as_float(milliseconds), rows: as_float(rows.max(1)) });
+            self.0.push(Sample { way, milliseconds, rows: as_float(rows.max(1)) });
         }
     }
 
-    /// What a refresh with these figures may take both ways; `None` as long as one of them was not measured, or not for
-    /// long.
+    /// What a refresh with these figures may take both ways; `None` as long as no change was measured, or not for long.
     pub fn expect(&self, source_rows: u64, changed_rows: u64) -> Option<Expected> {
-        let since_incremental = self.0.iter().rev().take_while(|sample| sample.full).count();
-        if since_incremental >= RETRIED_AFTER || self.0.iter().filter(|sample| !sample.full).count() < FEWEST {
-            return None;
-        }
         // A computation in full grows with its sources. One of a change has fixed costs: a smaller change is not taken to be
         // faster, and more rows to cost a few times what they cost in full.
-        let full = self.best(true, |sample| sample.milliseconds * as_float(source_rows.max(1)) / sample.rows)?;
+        let grown = |sample: &Sample| sample.milliseconds * as_float(source_rows.max(1)) / sample.rows;
+        let measured = self.best(Way::Full, grown);
+        let full = measured.or_else(|| self.best(Way::First, grown))?;
         let further = DEARER * full / as_float(source_rows.max(1));
-        let incremental = self
-            .best(false, |sample| sample.milliseconds + (as_float(changed_rows) - sample.rows).max(0.0) * further)?;
-        Some(Expected { full, incremental })
+        let incremental = self.best(Way::Incremental, |sample| {
+            sample.milliseconds + (as_float(changed_rows) - sample.rows).max(0.0) * further
+        })?;
+        let since_incremental = self.0.iter().rev().take_while(|sample| sample.way == Way::Full).count();
+        let is_forgotten = since_incremental > 0 && since_incremental % RETRIED_AFTER == 0;
+        if is_forgotten && incremental < HOPELESS * full {
+            return None;
+        }
+        Some(Expected { full, incremental, tried: measured.is_some() })
     }
 
     /// The least of the newest: what else the machine did at the time makes a refresh slower, never faster.
-    fn best(&self, full: bool, value: impl Fn(&Sample) -> f64) -> Option<f64> {
-        let newest = self.0.iter().rev().filter(|sample| sample.full == full).take(SAMPLES);
+    fn best(&self, way: Way, value: impl Fn(&Sample) -> f64) -> Option<f64> {
+        let newest = self.0.iter().rev().filter(|sample| sample.way == way).take(SAMPLES);
         newest.map(value).min_by(f64::total_cmp)
     }
+}
+
+/// How long a step of a refresh took, in milliseconds. Of what is older than the steps in the history, all of it is taken.
+fn step(refresh: &Refresh, name: &str) -> f64 {
+    let steps = refresh.steps.as_ref().and_then(Value::as_array);
+    let Some(steps) = steps else { return as_float(refresh.duration_ms.unwrap_or_default()) / 2.0 };
+    let named = steps.iter().filter(|step| step["step"] == name);
+    named.filter_map(|step| step["ms"].as_f64()).sum()
 }
 
 #[expect(clippy::cast_precision_loss, reason = "an estimate needs no more than 52 bits")]
@@ -139,7 +180,7 @@ impl MeasuredTables {
 impl Expected {
     /// As it is stored in the history.
     pub fn to_json(self) -> Value {
-        serde_json::json!({ "full_ms": self.full.round(), "incremental_ms": self.incremental.round() })
+        serde_json::json!({ "full_ms": self.full.round(), "incremental_ms": self.incremental.round(), "tried": self.tried })
     }
 }
 
@@ -163,40 +204,68 @@ mod tests {
         Measured::of(&newest_first)
     }
 
+    fn first(compute: u64, source_rows: u64) -> Refresh {
+        let mut first = refresh(RefreshAction::Reinitialize, 10 * compute, source_rows, 0);
+        first.steps =
+            Some(serde_json::json!([{ "step": "compute", "ms": compute }, { "step": "apply", "ms": 5_000 }]));
+        first
+    }
+
+    const GAIN: Duration = Duration::from_millis(10);
+
     #[test]
     fn nothing_is_expected_of_what_was_not_measured() {
-        let full = refresh(RefreshAction::Reinitialize, 100, 1_000, 0);
+        assert_eq!(measured(&[]).expect(1_000, 10), None);
+        assert_eq!(measured(&[first(100, 1_000)]).expect(1_000, 10), None);
         let incremental = refresh(RefreshAction::Incremental, 900, 1_000, 10);
-        assert_eq!(measured(&[full.clone(), incremental.clone(), incremental.clone()]).expect(1_000, 10), None);
+        assert_eq!(measured(&[incremental]).expect(1_000, 10), None);
+    }
+
+    #[test]
+    fn the_first_content_is_a_hint_to_try() {
+        let incremental = refresh(RefreshAction::Incremental, 900, 1_000, 10);
+        let hinted = measured(&[first(100, 1_000), incremental.clone()]).expect(1_000, 10).unwrap();
+        assert_eq!(hinted, Expected { full: 130.0, incremental: 900.0, tried: false });
+        assert!(hinted.prefers_full(GAIN) && hinted.reason().ends_with("tried to know it"));
+        assert!(!measured(&[first(1_000, 1_000), incremental]).expect(1_000, 10).unwrap().prefers_full(GAIN));
+    }
+
+    #[test]
+    fn the_faster_way_is_preferred_once_both_were_measured() {
+        let full = refresh(RefreshAction::Full, 100, 1_000, 0);
+        let incremental = refresh(RefreshAction::Incremental, 900, 1_000, 10);
         let slower = refresh(RefreshAction::Incremental, 5_000, 1_000, 10);
-        let both = measured(&[full, incremental.clone(), slower, incremental]);
-        assert_eq!(both.expect(1_000, 10), Some(Expected { full: 100.0, incremental: 900.0 }));
-        assert!(both.expect(1_000, 10).is_some_and(Expected::prefers_full));
-        // The source has grown: it would take half as long.
-        assert!(!both.expect(4_500, 10).is_some_and(Expected::prefers_full));
-        assert_eq!(both.expect(1_000, 30), Some(Expected { full: 100.0, incremental: 906.0 }));
-        assert_eq!(both.expect(1_000, 1), Some(Expected { full: 100.0, incremental: 900.0 }));
+        let both = measured(&[first(1, 1_000), full, slower, incremental]);
+        let expected = |full, incremental| Some(Expected { full, incremental, tried: true });
+        assert_eq!(both.expect(1_000, 10), expected(100.0, 900.0));
+        assert!(both.expect(1_000, 10).is_some_and(|expected| expected.prefers_full(GAIN)));
+        // The source has grown: it would take as long.
+        assert!(!both.expect(9_000, 10).is_some_and(|expected| expected.prefers_full(GAIN)));
+        assert_eq!(both.expect(1_000, 30), expected(100.0, 906.0));
+        assert_eq!(both.expect(1_000, 1), expected(100.0, 900.0));
     }
 
     #[test]
     fn a_little_slower_is_no_reason() {
-        assert!(!Expected { full: 10.0, incremental: 100.0 }.prefers_full());
-        assert!(!Expected { full: 1_000.0, incremental: 1_900.0 }.prefers_full());
+        assert!(!Expected { full: 10.0, incremental: 19.0, tried: true }.prefers_full(GAIN));
+        assert!(!Expected { full: 1_000.0, incremental: 1_090.0, tried: true }.prefers_full(GAIN));
     }
 
     #[test]
-    fn what_was_given_up_is_tried_again() {
-        let mut refreshes = vec![refresh(RefreshAction::Incremental, 900, 1_000, 10); 3];
-        refreshes.extend(vec![refresh(RefreshAction::Full, 100, 1_000, 10); 19]);
-        assert!(measured(&refreshes).expect(1_000, 10).is_some());
-        refreshes.push(refresh(RefreshAction::Full, 100, 1_000, 10));
-        assert!(measured(&refreshes).expect(1_000, 10).is_none());
+    fn what_was_given_up_is_tried_again_unless_it_is_hopeless() {
+        for (incremental, tried_again) in [(250, true), (900, false)] {
+            let mut refreshes = vec![first(100, 1_000), refresh(RefreshAction::Incremental, incremental, 1_000, 10)];
+            refreshes.extend(vec![refresh(RefreshAction::Full, 100, 1_000, 10); 19]);
+            assert!(measured(&refreshes).expect(1_000, 10).is_some());
+            refreshes.push(refresh(RefreshAction::Full, 100, 1_000, 10));
+            assert_eq!(measured(&refreshes).expect(1_000, 10).is_none(), tried_again);
+        }
     }
 
     #[test]
     fn another_query_begins_anew() {
         let mut refreshes = vec![refresh(RefreshAction::Incremental, 900, 1_000, 10); 5];
-        refreshes.push(refresh(RefreshAction::Reinitialize, 100, 1_000, 0));
+        refreshes.push(first(100, 1_000));
         assert_eq!(measured(&refreshes).expect(1_000, 10), None);
     }
 }

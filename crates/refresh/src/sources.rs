@@ -12,6 +12,7 @@ use sql::names::{TableName, quote_identifier};
 
 use crate::course::is_isolated;
 use crate::registered::Registered;
+use crate::shared::{ChangeKey, ReadChange};
 use crate::tables::DynamicTables;
 use crate::unpublished::{NewContent, Unpublished};
 
@@ -25,7 +26,7 @@ pub(crate) struct Span {
 }
 
 /// What changed in the sources, in temporary tables of the session.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub(crate) struct SourceChanges {
     pub states: Vec<SourceState>,
     /// The change of each stage of the query, as far as they are computed.
@@ -50,11 +51,6 @@ pub(crate) enum Told {
     Windows(Vec<Window>),
     /// Why not; the table has to be initialised again.
     Broken(String),
-}
-
-/// The temporary table with the change of a source.
-fn delta_table(source: usize) -> String {
-    format!("__dt_delta{source}")
 }
 
 impl DynamicTables {
@@ -149,7 +145,7 @@ impl DynamicTables {
     /// The windows of all sources, or why one of them cannot be had. Sources that are looked at between the same
     /// snapshots, which is all plain tables, cost as much as one.
     pub(crate) fn windows(&self, spans: &[Span]) -> Result<Told> {
-        let mut windows: Vec<Option<Window>> = vec![None; spans.len()];
+        let mut windows: Vec<Option<Window>> = spans.iter().map(|span| self.shared.borrow().window(span)).collect();
         for position in 0..spans.len() {
             if windows[position].is_some() {
                 continue;
@@ -160,6 +156,7 @@ impl DynamicTables {
                 return Ok(Told::Broken(reason));
             };
             let alike: Vec<usize> = (position..spans.len())
+                .filter(|other| windows[*other].is_none())
                 .filter(|other| spans[*other].from == span.from && spans[*other].to == span.to)
                 .collect();
             let tables: Vec<TableName> = alike.iter().map(|other| spans[*other].table.clone()).collect();
@@ -167,6 +164,7 @@ impl DynamicTables {
                 if let WindowRule::Broken(cause) = window.rule {
                     return broken(&window.table, from, cause).map(Told::Broken);
                 }
+                self.shared.borrow_mut().keep_window(&window);
                 windows[other] = Some(window);
             }
         }
@@ -189,6 +187,11 @@ impl DynamicTables {
             };
         }
         Ok(rows)
+    }
+
+    /// About how many rows a source has, if that was ever asked.
+    pub(crate) fn known_source_rows(&self, table: &TableName) -> Option<u64> {
+        self.source_rows.borrow().get(table).map(|(rows, _)| *rows)
     }
 
     /// Keeps the row counts up with what changed. A count that lies within a window is asked for again next time.
@@ -226,11 +229,11 @@ impl DynamicTables {
                     .filter(|column| has_equal_values_that_differ(&column.data_type))
                     .map(|column| column.name.clone())
                     .collect();
-                let (came, went) = self.read_change(number, window, coming, &columns, &apart)?;
-                state.came = (came > 0).then(|| self.scoped(&view(number, "came")));
-                state.went = (went > 0).then(|| self.scoped(&view(number, "went")));
-                changes.came += came;
-                changes.went += went;
+                let ReadChange { came, went } = self.read_change_once(number, window, coming, columns, apart)?;
+                changes.came += came.0;
+                changes.went += went.0;
+                state.came = (came.0 > 0).then_some(came.1);
+                state.went = (went.0 > 0).then_some(went.1);
             }
             changes.states.push(state);
         }
@@ -238,15 +241,43 @@ impl DynamicTables {
         Ok(changes)
     }
 
-    fn read_change(
+    /// The change of a source; one that several tables of the course read is read once.
+    fn read_change_once(
         &self,
         number: usize,
         window: &Window,
         coming: Option<&NewContent>,
+        columns: Vec<String>,
+        apart: Vec<String>,
+    ) -> Result<ReadChange> {
+        if coming.is_some() || !self.shared.borrow().is_wanted(&window.table) {
+            return self.read_change(&format!("{number}"), window, coming, &columns, &apart);
+        }
+        let Window { ref table, from, to, .. } = *window;
+        let key = ChangeKey { table: table.clone(), from, to, columns, apart };
+        if let Some(known) = self.shared.borrow().change(&key) {
+            return Ok(known);
+        }
+        let name = self.shared.borrow_mut().name();
+        let change = self.in_shared_scope(|| self.read_change(&name, window, None, &key.columns, &key.apart))?;
+        self.shared.borrow_mut().keep_change(key, change.clone());
+        Ok(change)
+    }
+
+    fn read_change(
+        &self,
+        source: &str,
+        window: &Window,
+        coming: Option<&NewContent>,
         columns: &[String],
         apart: &[String],
-    ) -> Result<(u64, u64)> {
-        let delta = delta_table(number);
+    ) -> Result<ReadChange> {
+        let delta = format!("__dt_delta{source}");
+        let (came, went) = (format!("__dt_came{source}"), format!("__dt_went{source}"));
+        let change = |came_rows: u64, went_rows: u64| ReadChange {
+            came: (came_rows, self.scoped(&came)),
+            went: (went_rows, self.scoped(&went)),
+        };
         let select = match coming {
             None => window.delta_sql_telling_apart(columns, apart, apply::WEIGHT),
             Some(coming) => coming.delta_sql(window, columns, apart),
@@ -255,14 +286,14 @@ impl DynamicTables {
         let delta = self.relation(&delta);
         let weight = quote_identifier(apply::WEIGHT);
         let list = apply::column_list(columns);
-        for (name, sign) in [("came", ">"), ("went", "<")] {
-            self.name(&view(number, name), &format!("SELECT {list} FROM {delta} WHERE {weight} {sign} 0"))?;
+        for (name, sign) in [(&came, ">"), (&went, "<")] {
+            self.name(name, &format!("SELECT {list} FROM {delta} WHERE {weight} {sign} 0"))?;
         }
         if window.rule == WindowRule::Insertions && coming.is_none() {
-            return Ok((rows, 0));
+            return Ok(change(rows, 0));
         }
-        let [came] = self.counts(&format!("SELECT count(*) FILTER ({weight} > 0) FROM {delta}"))?;
-        Ok((came, rows - came))
+        let [came_rows] = self.counts(&format!("SELECT count(*) FILTER ({weight} > 0) FROM {delta}"))?;
+        Ok(change(came_rows, rows - came_rows))
     }
 }
 
@@ -295,8 +326,4 @@ pub(crate) fn state_of(span: &Span) -> SourceState {
         came: None,
         went: None,
     }
-}
-
-fn view(source: usize, what: &str) -> String {
-    format!("__dt_{what}{source}")
 }

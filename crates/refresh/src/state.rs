@@ -17,7 +17,6 @@ use sql::names::{TableName, quote_literal};
 use sql::properties::RefreshMode;
 use uuid::Uuid;
 
-use crate::choose::FLOOR_ROWS;
 use crate::course::Course;
 use crate::prepare::{Attempt, Prepared, RESULT, STORED, Target, lost_groups, output_columns};
 use crate::sources::SourceChanges;
@@ -102,7 +101,8 @@ impl DynamicTables {
     ) -> Result<Option<KnownState<'a>>> {
         let Some((keyed, fold)) = plan.state() else { return Ok(None) };
         let definition = &table.definition;
-        let small = definition.properties.refresh_mode == RefreshMode::Auto && source_rows < FLOOR_ROWS;
+        let small =
+            definition.properties.refresh_mode == RefreshMode::Auto && source_rows < self.auto.get().floor_rows;
         if !definition.incremental || small {
             return Ok(None);
         }
@@ -153,21 +153,21 @@ impl DynamicTables {
             return Ok(false);
         }
         let name = state_table(table.definition.id);
-        let id = self.state_id(table, &name)?;
+        let id = self.state_id(course, &name)?;
         Ok(course.changes.changes.iter().any(|change| by_others(change) && touches(change, &name, id)))
     }
 
-    /// The id of a table's state table, looked up once for each publication.
-    fn state_id(&self, table: &DynamicTable, name: &TableName) -> Result<Option<i64>> {
-        let Some(refresh) = &table.progress.refresh_id else { return Ok(None) };
-        if let Some((known, id)) = self.state_ids.borrow().get(&table.definition.id)
-            && known == refresh
-        {
-            return Ok(*id);
-        }
-        let id = self.session.table_ids(std::slice::from_ref(name))?.pop().flatten();
-        self.state_ids.borrow_mut().insert(table.definition.id, (refresh.clone(), id));
-        Ok(id)
+    /// The id of a state table. Those of all are looked up once for each snapshot of the lake.
+    fn state_id(&self, course: &Course, name: &TableName) -> Result<Option<i64>> {
+        let known = &mut *self.state_ids.borrow_mut();
+        let ids = match known {
+            Some((version, ids)) if *version == course.version.id => ids,
+            _ => {
+                let ids = self.session.table_ids_of_schema(&name.schema)?;
+                &known.insert((course.version.id, ids)).1
+            }
+        };
+        Ok(ids.get(name).copied())
     }
 
     /// Whether the catalog tells of anything that happened to the state table since a snapshot at which it was ours.

@@ -10,13 +10,14 @@ use lake::{InterruptHandle, Lake, Session, SnapshotId, Watermark};
 use registry::{DynamicTable, Registry};
 use sql::names::{ObjectName, TableName};
 use sql::query::Parser;
-use uuid::Uuid;
 
 use crate::analysis::AnalysisCache;
+use crate::choose::AutoPolicy;
 use crate::claimed::Lease;
 use crate::measured::MeasuredTables;
 use crate::poll::Quiet;
 use crate::registered::Registered;
+use crate::shared::SharedReads;
 use crate::temporaries::Temporaries;
 
 /// The dynamic tables of one lake: what they are (registry) and what they hold (lake).
@@ -31,6 +32,8 @@ pub struct DynamicTables {
     pub(crate) registry: Arc<Registry>,
     /// How claims are held.
     pub(crate) lease: Cell<Lease>,
+    /// What AUTO goes by.
+    pub(crate) auto: Cell<AutoPolicy>,
     /// The registered tables as they were last read, and the state of the registry then.
     pub(crate) known: RefCell<Option<(i64, Arc<Registered>)>>,
     /// What was last looked at, and until when nothing is due if nothing happens.
@@ -39,14 +42,16 @@ pub struct DynamicTables {
     pub(crate) analyses: RefCell<AnalysisCache>,
     /// The temporary tables and views of the refresh that is running.
     pub(crate) temporaries: RefCell<Temporaries>,
+    /// What several tables of the course that is run read alike.
+    pub(crate) shared: RefCell<SharedReads>,
     /// About how many rows the sources had at a snapshot, so that not every refresh has to ask for it.
     pub(crate) source_rows: RefCell<HashMap<TableName, (u64, SnapshotId)>>,
     /// What refreshes have taken, by table.
     pub(crate) measured: RefCell<MeasuredTables>,
     /// The watermarks that this process has moved, by table.
     pub(crate) watermarks: RefCell<HashMap<String, Watermark>>,
-    /// The ids of state tables in the lake, by table, and the refresh that published them.
-    pub(crate) state_ids: RefCell<HashMap<Uuid, (String, Option<i64>)>>,
+    /// The ids of state tables in the lake, as of a snapshot.
+    pub(crate) state_ids: RefCell<Option<(SnapshotId, HashMap<TableName, i64>)>>,
     /// The statements of a refresh, kept while it is explained.
     pub(crate) trace: RefCell<Option<Vec<String>>>,
     /// Whether somebody stopped what is running.
@@ -85,12 +90,18 @@ impl DynamicTables {
     pub fn twin(&self) -> Result<Self> {
         let twin = Self::over(self.lake.clone(), Arc::clone(&self.registry))?;
         twin.lease.set(self.lease.get());
+        twin.auto.set(self.auto.get());
         Ok(twin)
     }
 
     /// How claims on tables that are refreshed are held from now on.
     pub fn set_lease(&self, lease: Lease) {
         self.lease.set(lease);
+    }
+
+    /// What AUTO goes by from now on.
+    pub fn set_auto(&self, policy: AutoPolicy) {
+        self.auto.set(policy);
     }
 
     fn over(lake: Lake, registry: Arc<Registry>) -> Result<Self> {
@@ -102,11 +113,13 @@ impl DynamicTables {
             users,
             registry,
             lease: Cell::default(),
+            auto: Cell::default(),
             known: RefCell::default(),
             quiet: Cell::default(),
             parser: Parser::new()?,
             analyses: RefCell::default(),
             temporaries: RefCell::default(),
+            shared: RefCell::default(),
             source_rows: RefCell::default(),
             measured: RefCell::default(),
             watermarks: RefCell::default(),

@@ -29,6 +29,11 @@ impl DynamicTables {
         self.temporaries.borrow_mut().scope = scope;
     }
 
+    /// The present scope.
+    pub(crate) fn scope(&self) -> usize {
+        self.temporaries.borrow().scope
+    }
+
     /// What a temporary table or view of the present scope is really called.
     pub(crate) fn scoped(&self, name: &str) -> String {
         match self.temporaries.borrow().scope {

@@ -1,10 +1,11 @@
 //! A throw-away lake with a registry beside it.
 
 use std::path::Path;
+use std::time::Duration;
 
 use ::lake::{Lake, Options, Session, Settings};
 use error::{Code, Error, Result};
-use refresh::{DynamicTables, RefreshReport, RefreshRequest};
+use refresh::{AutoPolicy, DynamicTables, RefreshReport, RefreshRequest};
 use registry::{RefreshTrigger, Registry};
 use sql::names::ObjectName;
 use sql::statement::{Statement, parse_statements};
@@ -22,6 +23,9 @@ pub enum CatalogKind {
     /// A PostgreSQL database.
     Postgres,
 }
+
+/// AUTO in tests: the rules are what is tested, on few rows, and not how fast the machine is.
+pub const BY_RULE: AutoPolicy = AutoPolicy { floor_rows: 1_000, least_gain: Duration::from_secs(60) };
 
 /// A lake in a directory that goes away with this value, its dynamic tables, and a second connection that plays
 /// everybody else.
@@ -71,6 +75,7 @@ impl ThrowAway {
         let lake = Lake::open(&options)?;
         let others = lake.session()?;
         let tables = DynamicTables::open(lake, Registry::open(&registry_url)?)?;
+        tables.set_auto(BY_RULE);
         Ok(Self { tables, others, options, registry_url, directory })
     }
 
@@ -97,7 +102,9 @@ impl ThrowAway {
     /// # Errors
     /// When something of it cannot be opened.
     pub fn another(&self) -> Result<DynamicTables> {
-        DynamicTables::open(Lake::open(&self.options)?, Registry::open(&self.registry_url)?)
+        let tables = DynamicTables::open(Lake::open(&self.options)?, Registry::open(&self.registry_url)?)?;
+        tables.set_auto(BY_RULE);
+        Ok(tables)
     }
 
     /// Runs statements as somebody else: ours and DuckDB's.

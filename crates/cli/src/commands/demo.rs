@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use ::refresh::{DynamicTables, RefreshReport, RefreshRequest, Verification};
+use ::refresh::{AutoPolicy, DynamicTables, RefreshReport, RefreshRequest, Verification};
 use ::sql::names::{TableName, quote_identifier, quote_literal};
 use ::sql::statement::parse_statements;
 use error::{Code, Error, Result};
@@ -98,6 +98,8 @@ fn play(
     let count = 1 + definitions.len() + days.len() * DAY.len() + definitions.len();
     let steps = context.printer.steps(u64::try_from(count).unwrap_or(u64::MAX));
 
+    // At this size AUTO would soon find out that computing everything is faster, and that is nothing to see.
+    tables.set_auto(AutoPolicy { floor_rows: 0, least_gain: Duration::MAX });
     load(others, &days, &steps)?;
     let mut acts = Vec::new();
     for definition in &definitions {

@@ -97,7 +97,7 @@ fn refresh_follows_the_sources() {
     insta::with_settings!({ filters => FILTERS }, {
         assert_snapshot!(program.ok(&["refresh", "daily", "--dry-run"]), @r"
         name  action  reason  rows_inserted  rows_deleted
-        main.daily  INCREMENTAL  folded the change into its groups (state table): 2 of 10003 source rows changed  2  2
+        main.daily  INCREMENTAL  folded the change into its groups (state table): 2 of 200003 source rows changed  2  2
 
         main.daily
         change  day  orders  amount
@@ -114,7 +114,7 @@ fn refresh_follows_the_sources() {
     insta::with_settings!({ filters => FILTERS }, {
         assert_snapshot!(program.ok(&["refresh", "daily"]), @r"
         name  state  action  reason  rows_read  rows_inserted  rows_deleted  duration
-        main.daily  SUCCEEDED  INCREMENTAL  folded the change into its groups (state table): 2 of 10003 source rows changed  2  2  2  [n]
+        main.daily  SUCCEEDED  INCREMENTAL  folded the change into its groups (state table): 2 of 200003 source rows changed  2  2  2  [n]
         ");
     });
     assert_eq!(program.sql(january), ["2026-01-01,1,20.00", "2026-01-02,2,12.50"]);
@@ -130,7 +130,7 @@ fn refresh_follows_the_sources() {
         assert_snapshot!(program.ok(&["history", "daily"]), @r"
         name  started_at  state  trigger  action  reason  rows_read  rows_inserted  rows_deleted  duration  lag_before  lag_after  worker
         main.daily  [time]  SUCCEEDED  MANUAL  FULL  asked for  0  0  0  [n]  [n]  [n]
-        main.daily  [time]  SUCCEEDED  MANUAL  INCREMENTAL  folded the change into its groups (state table): 2 of 10003 source rows changed  2  2  2  [n]  [n]  [n]
+        main.daily  [time]  SUCCEEDED  MANUAL  INCREMENTAL  folded the change into its groups (state table): 2 of 200003 source rows changed  2  2  2  [n]  [n]  [n]
         main.daily  [time]  SUCCEEDED  MANUAL  NO_DATA  no source has changed  [n]  [n]  [n]
         main.daily  [time]  SUCCEEDED  CREATION  REINITIALIZE  first refresh  102  102  0  [n]  [n]
         ");
@@ -166,14 +166,14 @@ fn explain_says_how_and_why() {
           Scan main.orders  [its change between the two snapshots]
 
         source  kind  columns  rows  changed  read_by
-        main.orders  TABLE  day, amount  10004  1  insertions of the change feed
+        main.orders  TABLE  day, amount  200004  1  insertions of the change feed
 
-        next refresh: INCREMENTAL: folded the change into its groups (state table): 1 of 10004 source rows changed
-          source_rows: 10004
+        next refresh: INCREMENTAL: folded the change into its groups (state table): 1 of 200004 source rows changed
+          source_rows: 200004
           changed_rows: 1
           target_rows: 102
           cardinality_threshold: 0.3
-          floor_rows: 1000
+          floor_rows: 100000
 
         `dynamic-tables explain main.daily --sql` shows the SQL of a refresh.
         "#);
@@ -192,7 +192,7 @@ fn explain_says_how_and_why() {
         Limit  not incremental: LIMIT of a percentage depends on the number of all rows (line 1, column 8)
 
         source  kind  columns  rows  changed  read_by
-        main.orders  TABLE  id, day, customer, amount  10004  0  unchanged
+        main.orders  TABLE  id, day, customer, amount  200004  0  unchanged
 
         next refresh: NO_DATA: no source has changed
         ");

@@ -41,7 +41,7 @@ impl Program {
     pub fn with_many_orders() -> Self {
         let program = Self::with_orders();
         program.sql(
-            "INSERT INTO orders SELECT 1000 + i, DATE '2026-02-01' + (i // 100)::INTEGER, i % 7, i % 50 FROM range(10000) r(i)",
+            "INSERT INTO orders SELECT 1000 + i, DATE '2026-02-01' + (i // 2000)::INTEGER, i % 7, i % 50 FROM range(200000) r(i)",
         );
         program
     }

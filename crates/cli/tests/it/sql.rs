@@ -49,7 +49,7 @@ fn our_statements_are_understood() {
     name  result  affected
     main.daily  resumed main.daily
     name  state  action  reason  rows_read  rows_inserted  rows_deleted  duration
-    main.daily  SUCCEEDED  FULL  the sources are small: 4 rows, fewer than 1000  3  1  0  [n]
+    main.daily  SUCCEEDED  FULL  the sources are small: 4 rows, fewer than 100000  3  1  0  [n]
     schema  name  scheduling_state  target_lag  current_lag  refresh_mode  last_refresh_status  rows  bytes
     main  daily  RUNNING  1 hour  [n]  INCREMENTAL  SUCCEEDED  3  [n]
     schema  main

@@ -293,6 +293,7 @@ fn a_refresh_that_the_registry_did_not_hear_of() {
     folded(&lake, QUERY);
     let registry = registry::Registry::open(&format!("sqlite:{old}")).unwrap();
     let tables = refresh::DynamicTables::open(lake::Lake::open(lake.options()).unwrap(), registry).unwrap();
+    tables.set_auto(testkit::lake::BY_RULE);
     lake.run("INSERT INTO lake.src VALUES (5001, 3, 7)").unwrap();
     let request = RefreshRequest { names: Vec::new(), full: false, trigger: RefreshTrigger::Manual, worker: None };
     let report = tables.refresh(&request).unwrap().swap_remove(0);
