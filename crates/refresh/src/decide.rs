@@ -18,7 +18,7 @@ use crate::news::foreign_write;
 use crate::prepare::{Attempt, Prepared, Steps, Target};
 use crate::recover::Agreement;
 use crate::reshape::{Reshape, reshape};
-use crate::sources::{SourceChanges, Told};
+use crate::sources::{SourceChanges, Told, is_disturbed};
 use crate::state::KnownState;
 use crate::tables::DynamicTables;
 
@@ -104,12 +104,13 @@ impl DynamicTables {
         watermark: &Watermark,
     ) -> Result<Option<String>> {
         let since = known_to_be_ours(table, watermark);
-        let found = match foreign_write(&course.changes, since, table) {
-            None if since < course.since => self.foreign_write_since(since, table)?,
-            found => found,
-        };
-        let ours = found.is_some() && self.holds_what_was_published(table, course.version.id)?;
-        Ok(found.filter(|_| !ours))
+        let changes = self.changes_from(course, since)?;
+        let Some(found) = foreign_write(&changes, since, table) else { return Ok(None) };
+        // What was written before the publication is in what was published.
+        let published = table.progress.snapshot.unwrap_or(since);
+        let ours = !is_disturbed(&changes.changes, table, since, published)
+            && self.holds_what_was_published(table, course.version.id)?;
+        Ok((!ours).then_some(found))
     }
 
     /// Chooses the way and computes the change.
@@ -125,7 +126,7 @@ impl DynamicTables {
         let version = course.version.id;
         let from = if situation.start_over.is_some() { None } else { table.progress.data_version };
         self.refuse_overtaken(plan, version, &course.tables)?;
-        let spans = self.spans(plan, from, version, &course.tables, &course.unpublished)?;
+        let spans = self.spans(plan, from, version, &course.tables, &course.unpublished, &course.changes.changes)?;
         let target_rows = situation.target.map(|target| target.rows);
         let mut figures = Figures { target_rows, policy: self.auto.get(), ..Figures::default() };
         figures.source_rows = course.unpublished.source_rows(plan, self.source_rows(plan, version)?);

@@ -193,7 +193,8 @@ impl DynamicTables {
     ) -> Result<Vec<ExplainedSource>> {
         let plan = &situation.analysis.plan;
         let from = if situation.start_over.is_some() { None } else { table.progress.data_version };
-        let spans = self.spans(plan, from, course.version.id, &course.tables, &course.unpublished)?;
+        let spans =
+            self.spans(plan, from, course.version.id, &course.tables, &course.unpublished, &course.changes.changes)?;
         let windows = match self.windows(&spans)? {
             Told::Windows(windows) => Some(windows),
             Told::Broken(_) => None,

@@ -1,6 +1,8 @@
 //! Whether there is any news for a table: in its sources, or in its own rows by somebody else's hand. Told from the
 //! catalog alone wherever it can be.
 
+use std::borrow::Cow;
+
 use error::Result;
 use lake::{Change, ChangeKind, Changes, SnapshotId};
 use registry::{DynamicTable, SourceKind};
@@ -78,8 +80,12 @@ impl DynamicTables {
         Ok(true)
     }
 
-    pub(crate) fn foreign_write_since(&self, since: i64, table: &DynamicTable) -> Result<Option<String>> {
-        Ok(foreign_write(&self.session.changes_since(since)?, since, table))
+    /// What happened in the lake since a snapshot: what the course knows, if it reaches back that far.
+    pub(crate) fn changes_from<'a>(&self, course: &'a Course, since: i64) -> Result<Cow<'a, Changes>> {
+        if since >= course.since {
+            return Ok(Cow::Borrowed(&course.changes));
+        }
+        Ok(Cow::Owned(self.session.changes_since(since)?))
     }
 
     /// Whether the rows of the table are still those that its last refresh published, although its files were touched:

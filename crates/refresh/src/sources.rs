@@ -7,7 +7,8 @@ use error::{Code, Error, Result};
 use incremental::clock::Clock;
 use incremental::render::{Inputs, SourceState};
 use incremental::{Plan, StageChange, apply};
-use lake::{Break, SnapshotId, Window, WindowRule};
+use lake::{Break, Change, ChangeKind, SnapshotId, Window, WindowRule};
+use registry::DynamicTable;
 use sql::names::{TableName, quote_identifier};
 
 use crate::course::is_isolated;
@@ -55,7 +56,7 @@ pub(crate) enum Told {
 
 impl DynamicTables {
     /// Where the sources of `plan` are read to bring a table from data version `from` to `to`. `unpublished` knows what
-    /// dynamic tables among them will hold at `to`.
+    /// dynamic tables among them will hold at `to`, `changes` what happened in the lake since `from`.
     pub(crate) fn spans(
         &self,
         plan: &Plan,
@@ -63,6 +64,7 @@ impl DynamicTables {
         to: SnapshotId,
         tables: &Registered,
         unpublished: &Unpublished,
+        changes: &[Change],
     ) -> Result<Vec<Span>> {
         let mut spans = Vec::new();
         for source in &plan.sources {
@@ -83,7 +85,11 @@ impl DynamicTables {
                         ));
                     }
                     let old = match from {
-                        Some(from) => self.registry.publication_at(upstream.definition.id, from)?,
+                        Some(from) => self
+                            .registry
+                            .publication_at(upstream.definition.id, from)?
+                            // What was computed from it did not have what somebody wrote before it was published.
+                            .filter(|published| !is_disturbed(changes, upstream, from, *published)),
                         None => None,
                     };
                     // A newer data version than wanted is read at the publication that holds the wanted one.
@@ -295,6 +301,19 @@ impl DynamicTables {
         let [came_rows] = self.counts(&format!("SELECT count(*) FILTER ({weight} > 0) FROM {delta}"))?;
         Ok(change(came_rows, rows - came_rows))
     }
+}
+
+/// Whether somebody else wrote to a dynamic table after a snapshot and not after another.
+pub(crate) fn is_disturbed(changes: &[Change], table: &DynamicTable, after: SnapshotId, until: SnapshotId) -> bool {
+    let target = table.progress.target_table_id;
+    changes.iter().any(|change| {
+        let within = change.snapshot > after && change.snapshot <= until;
+        within
+            && !change.ours
+            && change.kind != ChangeKind::Compacted
+            && target.is_some()
+            && change.table_id == target
+    })
 }
 
 /// Whether values of the type, or within it, can be equal and yet not the same to every function: 0.0 and -0.0, 30 days

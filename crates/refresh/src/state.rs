@@ -128,9 +128,19 @@ impl DynamicTables {
         let Some(id) = self.session.table_ids(std::slice::from_ref(name))?.pop().flatten() else {
             return Ok(Err("there is none".to_owned()));
         };
-        // Where the data version moved on since, nobody had touched it.
-        let since = table.progress.data_version.map_or(published, |version| version.max(published));
-        if self.somebody_touched(course, name, id, since)? && !self.is_as_published(course, fold, name, published)? {
+        // Up to its data version nobody had touched it, also where that moved on after it was published.
+        let since = table.progress.data_version.unwrap_or(published);
+        let changes = self.changes_from(course, since)?;
+        let touched = |change: &&Change| {
+            change.snapshot > since
+                && (!change.ours && touches(change, name, Some(id)) || change.kind == ChangeKind::Forgotten)
+        };
+        // What was written before the publication is in what was published.
+        let before = |change: &Change| change.kind != ChangeKind::Forgotten && change.snapshot <= published;
+        let mut touched = changes.changes.iter().filter(touched).peekable();
+        if touched.peek().is_some()
+            && (touched.any(before) || !self.is_as_published(course, fold, name, published)?)
+        {
             return Ok(Err("somebody else changed it".to_owned()));
         }
         let relation = format!("{} AT (VERSION => {snapshot})", name.quoted(self.lake.alias()));
@@ -168,20 +178,6 @@ impl DynamicTables {
             }
         };
         Ok(ids.get(name).copied())
-    }
-
-    /// Whether the catalog tells of anything that happened to the state table since a snapshot at which it was ours.
-    fn somebody_touched(&self, course: &Course, name: &TableName, id: i64, since: i64) -> Result<bool> {
-        let later;
-        let changes = if since >= course.since {
-            &course.changes
-        } else {
-            later = self.session.changes_since(since)?;
-            &later
-        };
-        Ok(changes.changes.iter().any(|change| {
-            change.snapshot > since && (touches(change, name, Some(id)) || change.kind == ChangeKind::Forgotten)
-        }))
     }
 
     /// Whether its rows are those that were published, although its files were touched.

@@ -116,7 +116,7 @@ impl DynamicTables {
             Some(version) if table.progress.refresh_id.as_ref() == Some(&watermark.refresh_id) => version,
             _ => watermark.data_version,
         };
-        let spans = self.spans(plan, None, version, tables, &Unpublished::default())?;
+        let spans = self.spans(plan, None, version, tables, &Unpublished::default(), &[])?;
         let clock = self.clock(plan, None, version)?;
         let states =
             SourceChanges { states: spans.iter().map(state_of).collect(), clock, ..SourceChanges::default() };

@@ -157,6 +157,33 @@ fn work(lake: &ThrowAway, between: &dyn Fn(u32)) -> refresh::Done {
     done
 }
 
+/// It is in what the publication holds, and not in what the readers of the table were computed from.
+#[test]
+fn what_somebody_writes_between_computing_and_publishing_is_in_nothing_in_the_end() {
+    let lake = lake(APART);
+    lake.run("INSERT INTO lake.one VALUES (5000, 1); INSERT INTO lake.two VALUES (10)").unwrap();
+    let now = Some(jiff::Timestamp::now() + Duration::from_secs(4_000));
+    let look = lake.tables.look(&Poll { interval: Duration::from_secs(1), queues: Vec::new(), now }).unwrap();
+    let groups = Cell::new(0);
+    let stop = || {
+        groups.set(groups.get() + 1);
+        if groups.get() == 2 {
+            lake.others.execute("INSERT INTO lake.first VALUES (77, 1000)").unwrap();
+        }
+        false
+    };
+    let done = lake.tables.carry_out(&look.work[0], "worker", &stop, &mut |_| {}).unwrap();
+    assert_eq!((groups.get(), done.refreshed, done.failed), (2, 3, 0));
+    assert_eq!(number(&lake, "SELECT count(*) FROM lake.first WHERE k = 77"), 1);
+    let reports = refresh_all(&lake);
+    assert!(reports.iter().all(|report| report.state == RefreshState::Succeeded), "{reports:?}");
+    lake.verify().unwrap();
+    assert_eq!(number(&lake, "SELECT n FROM lake.reader"), 2001);
+    lake.run("DELETE FROM lake.one WHERE id < 100").unwrap();
+    refresh_all(&lake);
+    lake.verify().unwrap();
+}
+
 #[test]
 fn what_somebody_else_published_meanwhile_is_not_published_again() {
     let lake = lake(APART);
