@@ -11,7 +11,7 @@ use registry::{
 use sql::properties::TargetLag;
 use uuid::Uuid;
 
-use crate::course::{Course, Manner};
+use crate::course::{Course, Manner, graph};
 use crate::group::{Pending, Run};
 use crate::publish::Published;
 use crate::report::RefreshReport;
@@ -283,6 +283,26 @@ impl DynamicTables {
         }
     }
 
+    /// How long a table that failed of something that will not pass waits: until its next turn, by the lag that it is held to.
+    fn turn_of(&self, table: &DynamicTable) -> Result<Duration> {
+        let lag_of = |table: &DynamicTable| match table.definition.properties.target_lag {
+            Some(TargetLag::Duration(lag)) => Some(lag),
+            _ => None,
+        };
+        let lag = match lag_of(table) {
+            Some(lag) => Some(lag),
+            // What is asked of it, or else what it follows.
+            None => {
+                let tables = self.load_all()?;
+                let Ok(graph) = graph(&tables) else { return Ok(SHORTEST_TURN) };
+                let least = |ids: Vec<Uuid>| ids.into_iter().filter_map(|id| lag_of(tables.with_id(id)?)).min();
+                let id = [&table.definition.id];
+                least(graph.all_downstream(id)).or_else(|| least(graph.all_upstream(id)))
+            }
+        };
+        Ok(lag.unwrap_or(SHORTEST_TURN).clamp(SHORTEST_TURN, LONGEST_TURN))
+    }
+
     #[expect(clippy::too_many_arguments, reason = "what is known of a refresh when it fails")]
     pub(crate) fn failed(
         &self,
@@ -304,7 +324,11 @@ impl DynamicTables {
         let mut after = before.clone();
         if state == RefreshState::Failed && manner.trigger == RefreshTrigger::Scheduled {
             after.consecutive_failures += 1;
-            after.retry_at = now.checked_add(pause_after(&error, after.consecutive_failures, table)).ok();
+            let pause = match error.is_transient() {
+                true => pause_after(after.consecutive_failures),
+                false => self.turn_of(table)?,
+            };
+            after.retry_at = now.checked_add(pause).ok();
         }
         after.last_refresh = Some(LastRefresh {
             state,
@@ -343,18 +367,12 @@ impl DynamicTables {
     }
 }
 
-/// How long a table that failed waits for its next scheduled refresh. What may pass is tried again soon, then less and
-/// less often, at moments that differ from table to table; what will not, at its next turn.
-fn pause_after(error: &Error, failures: u32, table: &DynamicTable) -> Duration {
-    if error.is_transient() {
-        let pause = FIRST_PAUSE.saturating_mul(2_u32.saturating_pow(failures.saturating_sub(1))).min(LONGEST_PAUSE);
-        let random = f64::from(Uuid::now_v7().as_bytes()[15]) / 255.0;
-        return pause.mul_f64(0.5 + random / 2.0);
-    }
-    match table.definition.properties.target_lag {
-        Some(TargetLag::Duration(lag)) => lag.clamp(SHORTEST_TURN, LONGEST_TURN),
-        _ => SHORTEST_TURN,
-    }
+/// How long a table that failed of something that may pass waits for its next scheduled refresh: not long, then longer and
+/// longer, until moments that differ from table to table.
+fn pause_after(failures: u32) -> Duration {
+    let pause = FIRST_PAUSE.saturating_mul(2_u32.saturating_pow(failures.saturating_sub(1))).min(LONGEST_PAUSE);
+    let random = f64::from(Uuid::now_v7().as_bytes()[15]) / 255.0;
+    pause.mul_f64(0.5 + random / 2.0)
 }
 
 fn empty_report(table: &DynamicTable, state: RefreshState, reason: String) -> RefreshReport {

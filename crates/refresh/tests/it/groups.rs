@@ -157,6 +157,24 @@ fn work(lake: &ThrowAway, between: &dyn Fn(u32)) -> refresh::Done {
     done
 }
 
+#[test]
+fn what_fails_is_tried_again_by_the_lag_that_its_readers_ask_of_it() {
+    let lake = lake(
+        "CREATE TABLE lake.src AS SELECT i AS id, i::VARCHAR AS v FROM range(2000) t(i);
+         CREATE DYNAMIC TABLE numbers TARGET_LAG = DOWNSTREAM AS SELECT id, v::INTEGER AS v FROM src;
+         CREATE DYNAMIC TABLE summed TARGET_LAG = '10 minutes' AS SELECT sum(v) AS v FROM numbers",
+    );
+    lake.run("INSERT INTO lake.src VALUES (5000, 'x')").unwrap();
+    let now = Some(jiff::Timestamp::now() + Duration::from_secs(4_000));
+    let look = lake.tables.look(&Poll { interval: Duration::from_secs(1), queues: Vec::new(), now }).unwrap();
+    let done = lake.tables.carry_out(&look.work[0], "worker", &|| false, &mut |_| {}).unwrap();
+    assert_eq!((done.refreshed, done.failed), (2, 2));
+    let tables = lake.tables.registry().load_all().unwrap();
+    let numbers = tables.iter().find(|table| table.definition.name.name == "numbers").unwrap();
+    let wait = numbers.progress.retry_at.unwrap().duration_since(jiff::Timestamp::now()).as_secs();
+    assert!((500..=600).contains(&wait), "{wait}");
+}
+
 /// It is in what the publication holds, and not in what the readers of the table were computed from.
 #[test]
 fn what_somebody_writes_between_computing_and_publishing_is_in_nothing_in_the_end() {
