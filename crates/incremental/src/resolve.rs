@@ -72,6 +72,33 @@ pub fn resolve(
     Ok(Resolved { node, sources: resolver.sources, views: resolver.views, references: resolver.references })
 }
 
+/// Leaves out common table expressions that nothing reads: DuckDB does not bind them, whatever they read.
+fn drop_unused(node: &mut Value) {
+    let Some(fields) = node.as_object() else { return };
+    let mut readers: Vec<&Value> = fields.iter().filter(|(field, _)| *field != "cte_map").map(|(_, of)| of).collect();
+    let mut kept = Vec::new();
+    for entry in tree::list(&node["cte_map"], "map").iter().rev() {
+        let name = tree::text(entry, "key");
+        if readers.iter().any(|reader| reads(reader, name)) {
+            readers.push(&entry["value"]);
+            kept.push(entry.clone());
+        }
+    }
+    kept.reverse();
+    node["cte_map"]["map"] = Value::from(kept);
+}
+
+/// Whether some table reference may mean the common table expression of that name.
+fn reads(node: &Value, name: &str) -> bool {
+    let mut found = false;
+    tree::visit(node, &mut |child| {
+        found |= tree::is(child, "BASE_TABLE")
+            && ["catalog_name", "schema_name"].iter().all(|part| tree::text(child, part).is_empty())
+            && tree::text(child, "table_name").eq_ignore_ascii_case(name);
+    });
+    found
+}
+
 struct Resolver<'a> {
     catalog: &'a dyn Catalog,
     parser: &'a Parser,
@@ -102,6 +129,7 @@ impl Resolver<'_> {
 
     /// A query node: each common table expression sees those before it, the body sees all.
     fn query_node(&mut self, node: &mut Value, scope: &HashSet<String>, place: &Place<'_>) -> Result<()> {
+        drop_unused(node);
         let mut scope = scope.clone();
         if let Some(entries) = node["cte_map"]["map"].as_array_mut() {
             for entry in entries {
