@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use error::Result;
-use lake::{Lake, Options, Session};
+use lake::{Lake, Options, Session, Settings};
 use tempfile::TempDir;
 use testkit::postgres::Postgres;
 
@@ -91,7 +91,11 @@ impl Place {
     /// # Errors
     /// What the lake says.
     pub fn session(&self) -> Result<Session> {
-        let options = Options { path: self.lake.clone(), data_path: Some(self.data_path()), ..Options::default() };
+        // With more threads the engine itself may read an SQLite catalog at two moments in one statement, and that is not what
+        // is looked for here.
+        let settings = Settings::parse("threads=1")?.0;
+        let options =
+            Options { path: self.lake.clone(), data_path: Some(self.data_path()), settings, ..Options::default() };
         Lake::open(&options)?.session()
     }
 
