@@ -9,10 +9,10 @@ features = $(if $(BUNDLED),--features bundled)
 program = --package dynamic-tables $(features)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup build release test tpc fuzz faults lint fmt demo
+.PHONY: help setup build release test tpc fuzz faults bench bench-quick lint fmt demo
 
 help: ## Show what there is
-	@sed -n 's/^\([a-z]*\):.*## /\1|/p' $(MAKEFILE_LIST) | while IFS='|' read -r name text; do printf '  make %-9s %s\n' "$$name" "$$text"; done
+	@sed -n 's/^\([a-z-]*\):.*## /\1|/p' $(MAKEFILE_LIST) | while IFS='|' read -r name text; do printf '  make %-11s %s\n' "$$name" "$$text"; done
 
 setup: ## Fetch DuckDB, its extensions and PostgreSQL, as far as they are missing
 	@scripts/setup
@@ -67,6 +67,18 @@ faults: ## Kill, stop, cut off and fail workers at every step: SEED=1 FAULTS=300
 	@QUIET=1 scripts/setup extensions postgresql
 	@$(environment) && "$$CARGO_TARGET_DIR/debug/faults" --seed $(SEED) --faults $(FAULTS) $(if $(ROUND),--round $(ROUND)) \
 		$(if $(WORKERS),--workers $(WORKERS)) $(if $(SECONDS),--seconds $(SECONDS)) $(if $(KEEP),--keep $(KEEP))
+
+bench = cargo build --release --package dynamic-tables-bench $(features) && "$$CARGO_TARGET_DIR/release/bench" $(if $(ONLY),--only $(ONLY)) \
+	$(if $(OUTPUT),--output $(OUTPUT))
+
+# ONLY=poll,many runs some of them, OUTPUT=file keeps the figures as JSON.
+bench: ## Measure everything that docs/benchmarks.md has figures of
+	@QUIET=1 scripts/setup
+	@$(environment) && $(bench)
+
+bench-quick: ## The same on small lakes, in minutes
+	@QUIET=1 scripts/setup
+	@$(environment) && $(bench) --quick
 
 demo: ## Watch it work on a year of real flights
 	@QUIET=1 scripts/setup library
