@@ -125,7 +125,7 @@ impl Grammar<'_> {
             9 => format!("struct_extract({}, 'a')", e(self, Kind::Struct)),
             _ => match self.draw.below(3) {
                 0 => format!("len({})", e(self, Kind::List)),
-                1 => format!("{}[1]", e(self, Kind::List)),
+                1 => format!("({})[1]", e(self, Kind::List)),
                 _ => format!("hour({})", e(self, Kind::Tz)),
             },
         }
