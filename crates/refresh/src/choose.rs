@@ -43,6 +43,13 @@ pub(crate) struct Figures {
 }
 
 impl Figures {
+    /// Whether AUTO goes in full by what earlier refreshes took.
+    pub fn prefer_full(&self, properties: &Properties) -> bool {
+        let by_measure =
+            self.expected.filter(|expected| expected.tried && expected.prefers_full(self.policy.least_gain));
+        properties.refresh_mode == RefreshMode::Auto && by_measure.is_some()
+    }
+
     /// As they are stored in the history.
     pub fn to_json(&self, threshold: f64) -> Value {
         let mut figures = json!({

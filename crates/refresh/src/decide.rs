@@ -49,6 +49,17 @@ pub(crate) struct Outcome {
     pub figures: Figures,
     /// `None`: the change of the sources does not change the result.
     pub prepared: Option<Prepared>,
+    /// The table has a state, or could have, and this change leaves it behind.
+    pub leaves_state: bool,
+    /// The state that is stored would seem to belong to what is now, if nothing were published.
+    pub outdates_state: bool,
+}
+
+impl Outcome {
+    /// Of a change after which the state is what it should be, if there is one.
+    pub fn keeping_state(chosen: Chosen, figures: Figures, prepared: Option<Prepared>) -> Self {
+        Self { chosen, figures, prepared, leaves_state: false, outdates_state: false }
+    }
 }
 
 impl DynamicTables {
@@ -150,6 +161,10 @@ impl DynamicTables {
             None => false,
         };
         let known_state = |figures: &Figures| {
+            if !disturbed && figures.prefer_full(&table.definition.properties) {
+                // A state that is not wanted would be kept for nothing. It is made anew when the other way is tried again.
+                return Ok(None);
+            }
             // What somebody did to it is mended now, or it would be forgotten.
             let rows = if disturbed { u64::MAX } else { figures.source_rows };
             self.known_state(course, table, plan, readable, rows)
@@ -160,7 +175,9 @@ impl DynamicTables {
                 let mut inputs = unchanged_states.clone();
                 self.share_contents(&mut inputs.states)?;
                 let prepared = self.prepare_full(plan, &inputs, target, state.as_ref(), steps)?;
-                Ok(Outcome { chosen, figures, prepared: Some(prepared) })
+                let leaves_state = state.is_none() && plan.state().is_some() && table.definition.incremental;
+                let outdates_state = leaves_state && !self.has_left_state(table);
+                Ok(Outcome { chosen, figures, prepared: Some(prepared), leaves_state, outdates_state })
             };
         if let Some(reason) = &situation.start_over {
             let stays = situation.reshape.is_some() || situation.target.is_some_and(|target| target.has_shape);
@@ -204,7 +221,7 @@ impl DynamicTables {
                 return full_outcome(Chosen { action: RefreshAction::Full, reason }, &stored, figures, steps);
             }
             let chosen = Chosen { action: RefreshAction::NoData, reason: "no source has changed".to_owned() };
-            return Ok(Outcome { chosen, figures, prepared: None });
+            return Ok(Outcome::keeping_state(chosen, figures, None));
         }
         figures.changed_rows =
             unpublished_rows + windows.iter().map(|window| window.inserted + window.deleted).sum::<u64>();
@@ -230,7 +247,7 @@ impl DynamicTables {
             "what changed in the sources is nothing that the query looks at".clone_into(&mut chosen.reason);
             // That it is nothing has to hold as much as a change would.
             let prepared = Prepared { windows: changes.windows, ..Prepared::nothing() };
-            return Ok(Outcome { chosen, figures, prepared: Some(prepared) });
+            return Ok(Outcome::keeping_state(chosen, figures, Some(prepared)));
         }
         chosen = Chosen { action: chosen.action, ..choose(properties, &figures) };
         let affected = Cell::new(None);
@@ -251,7 +268,7 @@ impl DynamicTables {
         match attempt {
             Attempt::Prepared(prepared) => {
                 chosen.reason = format!("{}: {}", prepared.how, chosen.reason);
-                Ok(Outcome { chosen, figures, prepared: Some(prepared) })
+                Ok(Outcome::keeping_state(chosen, figures, Some(prepared)))
             }
             Attempt::Full(reason) => {
                 full_outcome(Chosen { action: RefreshAction::Full, reason }, &stored, figures, steps)

@@ -149,7 +149,7 @@ impl DynamicTables {
         *self.trace.borrow_mut() = Some(Vec::new());
         let outcome = if unchanged {
             let chosen = Chosen { action: RefreshAction::NoData, reason: "no source has changed".to_owned() };
-            Outcome { chosen, figures: Figures::default(), prepared: None }
+            Outcome::keeping_state(chosen, Figures::default(), None)
         } else {
             self.compute(course, &table, &situation, false, &mut Steps::start())?
         };

@@ -55,13 +55,14 @@ pub(crate) struct Pending {
 
 impl Pending {
     /// What has to be written to the lake, if anything. A full refresh that found no difference has nothing to publish
-    /// either, unless the watermark must move.
+    /// either, unless the watermark must move: what was there before is not to be continued.
     pub fn prepared(&self) -> Option<&Prepared> {
         let writes = |prepared: &&Prepared| {
             let state = prepared.state.as_ref().is_some_and(|state| state.changed);
             prepared.rows_inserted > 0 || prepared.rows_deleted > 0 || state
         };
-        self.outcome.prepared.as_ref().filter(|prepared| self.situation.start_over.is_some() || writes(prepared))
+        let must = self.situation.start_over.is_some() || self.outcome.outdates_state;
+        self.outcome.prepared.as_ref().filter(|prepared| must || writes(prepared))
     }
 
     /// About how many bytes it writes.

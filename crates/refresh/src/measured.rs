@@ -127,7 +127,8 @@ impl Measured {
             sample.milliseconds + (as_float(changed_rows) - sample.rows).max(0.0) * further
         })?;
         let since_incremental = self.0.iter().rev().take_while(|sample| sample.way == Way::Full).count();
-        let is_forgotten = since_incremental > 0 && since_incremental % RETRIED_AFTER == 0;
+        // Twice in a row: the first time may go to making anew what the other way needs.
+        let is_forgotten = since_incremental >= RETRIED_AFTER && since_incremental % RETRIED_AFTER <= 1;
         if is_forgotten && incremental < HOPELESS * full {
             return None;
         }

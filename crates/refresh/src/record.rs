@@ -174,6 +174,7 @@ impl DynamicTables {
             after.refresh_id = Some(watermark.refresh_id.clone());
             after.fence = watermark.fence;
             self.moved_watermark(course, watermark.clone());
+            self.remember_left_state(definition.id, &watermark.refresh_id, outcome.leaves_state);
             if *reshaped {
                 // What was known of the queries that read it was known of its old columns.
                 self.analyses.borrow_mut().clear();

@@ -180,6 +180,21 @@ impl DynamicTables {
         Ok(ids.get(name).copied())
     }
 
+    /// Whether this process published the table last, and without its state.
+    pub(crate) fn has_left_state(&self, table: &DynamicTable) -> bool {
+        let left = self.left_states.borrow();
+        table.progress.refresh_id.is_some() && left.get(&table.definition.id) == table.progress.refresh_id.as_ref()
+    }
+
+    /// Remembers a publication without the table's state, which is then known by its mark to be that of another one.
+    pub(crate) fn remember_left_state(&self, table: Uuid, refresh: &str, left: bool) {
+        let mut known = self.left_states.borrow_mut();
+        match left {
+            true => drop(known.insert(table, refresh.to_owned())),
+            false => drop(known.remove(&table)),
+        }
+    }
+
     /// Whether its rows are those that were published, although its files were touched.
     fn is_as_published(&self, course: &Course, fold: &StateFold, name: &TableName, published: i64) -> Result<bool> {
         let window = self.session.window(name, published, course.version.id.max(published))?;

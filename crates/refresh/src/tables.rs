@@ -10,6 +10,7 @@ use lake::{InterruptHandle, Lake, Session, SnapshotId, Watermark};
 use registry::{DynamicTable, Registry};
 use sql::names::{ObjectName, TableName};
 use sql::query::Parser;
+use uuid::Uuid;
 
 use crate::analysis::AnalysisCache;
 use crate::choose::AutoPolicy;
@@ -50,6 +51,8 @@ pub struct DynamicTables {
     pub(crate) measured: RefCell<MeasuredTables>,
     /// The watermarks that this process has moved, by table.
     pub(crate) watermarks: RefCell<HashMap<String, Watermark>>,
+    /// The refreshes by which this process published tables without their states, by table.
+    pub(crate) left_states: RefCell<HashMap<Uuid, String>>,
     /// The ids of state tables in the lake, as of a snapshot.
     pub(crate) state_ids: RefCell<Option<(SnapshotId, HashMap<TableName, i64>)>>,
     /// The statements of a refresh, kept while it is explained.
@@ -123,6 +126,7 @@ impl DynamicTables {
             source_rows: RefCell::default(),
             measured: RefCell::default(),
             watermarks: RefCell::default(),
+            left_states: RefCell::default(),
             state_ids: RefCell::default(),
             trace: RefCell::default(),
             interrupted: Arc::default(),

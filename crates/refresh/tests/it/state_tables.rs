@@ -151,6 +151,32 @@ fn a_state_is_continued_after_the_snapshots_up_to_its_data_version_were_expired(
     folded(&lake, QUERY);
 }
 
+/// In full, because the sources had become small, and without a difference: nothing was published, and yet the state is not
+/// what it was.
+#[test]
+fn a_state_that_was_left_behind_is_not_continued() {
+    let query = "SELECT k, avg(v) AS m FROM lake.src GROUP BY k";
+    let lake = ThrowAway::new().unwrap();
+    lake.run(&format!(
+        "CREATE TABLE lake.src AS SELECT i AS id, i % 5 AS k, (i % 5)::BIGINT AS v FROM range(1500) t(i);
+         CREATE DYNAMIC TABLE t TARGET_LAG = '1 hour' AS {query}"
+    ))
+    .unwrap();
+    let action = |lake: &ThrowAway| lake.refresh(&[]).unwrap()[0].action;
+    lake.run("DELETE FROM lake.src WHERE id >= 900").unwrap();
+    assert_eq!(action(&lake), Some(RefreshAction::Full));
+    lake.verify().unwrap();
+    lake.run("INSERT INTO lake.src SELECT i, i % 5, i % 5 FROM range(900, 1050) t(i)").unwrap();
+    action(&lake);
+    lake.verify().unwrap();
+    lake.run("INSERT INTO lake.src SELECT i, 0, 100 FROM range(1050, 1150) t(i)").unwrap();
+    action(&lake);
+    lake.verify().unwrap();
+    // Once it is made anew, it is continued.
+    lake.run("INSERT INTO lake.src VALUES (2000, 0, 1000)").unwrap();
+    folded(&lake, query);
+}
+
 #[test]
 fn a_state_that_somebody_replaced_or_altered() {
     for edit in ["CREATE OR REPLACE TABLE {} AS SELECT 1 AS x", "ALTER TABLE {} DROP COLUMN __dt_mark"] {
