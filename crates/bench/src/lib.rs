@@ -5,6 +5,7 @@
 
 pub mod figures;
 pub mod machine;
+pub mod refreshing;
 pub mod report;
 pub mod scheduling;
 mod steps;

@@ -7,7 +7,7 @@ use std::time::Instant;
 
 use bench::machine::Machine;
 use bench::report::{Report, Scene};
-use bench::scheduling;
+use bench::{refreshing, scheduling};
 use clap::Parser;
 use error::{Code, Error, Result};
 use testkit::lake::ThrowAway;
@@ -28,7 +28,8 @@ struct Arguments {
 
 type Run = fn(bool) -> Result<Scene>;
 
-const SCENES: [(&str, Run); 4] = [
+const SCENES: [(&str, Run); 5] = [
+    ("refresh", refreshing::run),
     ("poll", scheduling::poll::run),
     ("many", scheduling::many::run),
     ("workers", scheduling::workers::run),

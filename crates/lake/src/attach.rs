@@ -30,12 +30,14 @@ pub(crate) struct Shared {
     pub(crate) read_only: bool,
     /// Whether the table of watermarks is known to exist.
     pub(crate) watermarks_exist: AtomicBool,
+    /// Held by whoever inserts rows that must not be inlined.
+    pub(crate) without_inlining: Mutex<()>,
     data_path: String,
     per_session: Vec<String>,
     /// What a work session runs besides.
     for_work: Vec<String>,
     /// The instance; sessions are cloned from it.
-    connection: Mutex<Connection>,
+    pub(crate) connection: Mutex<Connection>,
 }
 
 impl fmt::Debug for Lake {
@@ -88,6 +90,7 @@ impl Lake {
             read_only: opening.read_only(),
             watermarks_exist: AtomicBool::new(false),
             data_path,
+            without_inlining: Mutex::new(()),
             per_session: applied.per_session,
             for_work,
             connection: Mutex::new(connection),

@@ -33,6 +33,7 @@ pub use options::Options;
 pub use provenance::{Provenance, ProvenanceEntry};
 pub use publish::{
     BOOKKEEPING_SCHEMA, Delete, NotPublished, Publication, Receipt, TableChange, Watermark, WatermarkMove,
+    loses_in_catalog,
 };
 pub use session::{InterruptHandle, Rows, Session};
 pub use settings::Settings;

@@ -1,5 +1,6 @@
 //! Publishing: one short lake transaction that moves rows and watermarks, all or nothing.
 
+use std::sync::PoisonError;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
@@ -7,6 +8,7 @@ use error::{Code, Error, Result};
 use failpoint::fail_point;
 use sql::names::{TableName, quote_identifier, quote_literal};
 
+use crate::failure::translate;
 use crate::snapshot::{TIME, read_snapshot};
 use crate::{Provenance, Session, Snapshot, SnapshotId};
 
@@ -51,6 +53,16 @@ pub struct TableChange {
     pub delete: Delete,
     /// A SELECT giving the rows that come, all columns in order.
     pub insert: Option<String>,
+    /// The rows that come go to a file however few they are: see [`loses_in_catalog`].
+    pub to_file: bool,
+}
+
+/// Whether DuckLake changes values of a type when it keeps them in its catalog, as it does with few rows: texts within a
+/// STRUCT lose their quotes there (DuckLake 1.0).
+#[must_use]
+pub fn loses_in_catalog(data_type: &str) -> bool {
+    let data_type = data_type.to_ascii_uppercase();
+    data_type.contains("STRUCT(") && ["VARCHAR", "BLOB", "JSON", "ENUM"].iter().any(|text| data_type.contains(text))
 }
 
 /// Which rows go.
@@ -236,10 +248,33 @@ impl Session {
         }
         fail_point!("rows-deleted");
         if let Some(select) = &change.insert {
-            self.execute(&format!("INSERT INTO {table} {select}"))?;
+            let insert = format!("INSERT INTO {table} {select}");
+            if change.to_file {
+                self.execute_without_inlining(&insert)?
+            } else {
+                self.execute(&insert)?
+            };
         }
         fail_point!("rows-inserted");
         Ok(())
+    }
+
+    /// Runs an INSERT whose rows go to a file. The limit is one for the whole instance: others meanwhile write files, too, which
+    /// is as good, and nobody may set it back too early.
+    fn execute_without_inlining(&self, insert: &str) -> Result<u64> {
+        const LIMIT: &str = "ducklake_default_data_inlining_row_limit";
+        let _only = self.lake.without_inlining.lock().unwrap_or_else(PoisonError::into_inner);
+        let before: String = self.row(&format!("SELECT current_setting('{LIMIT}')::VARCHAR"), |row| row.get(0))?;
+        // Over another connection: it has to be set back also where the insertion has spoilt this transaction.
+        let set = |limit: &str| {
+            let instance = self.lake.connection.lock().unwrap_or_else(PoisonError::into_inner);
+            let sql = format!("SET GLOBAL {LIMIT} = {limit}");
+            instance.execute_batch(&sql).map_err(|failure| translate(failure, &sql, 0))
+        };
+        set("0")?;
+        let result = self.execute(insert);
+        set(&before)?;
+        result
     }
 
     /// Moves all watermarks by compare and set, with as few statements as there are kinds of moves: each costs

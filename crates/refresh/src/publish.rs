@@ -8,7 +8,10 @@ use std::time::{Duration, Instant};
 use backon::{BlockingRetryable, ExponentialBuilder};
 use error::{Code, Error, Result};
 use failpoint::fail_point;
-use lake::{NotPublished, ProvenanceEntry, Publication, Receipt, Snapshot, TableChange, Watermark, WatermarkMove};
+use lake::{
+    NotPublished, ProvenanceEntry, Publication, Receipt, Snapshot, TableChange, Watermark, WatermarkMove,
+    loses_in_catalog,
+};
 use registry::{DynamicTable, RefreshState};
 use sql::names::{TableName, quote_identifier};
 use uuid::Uuid;
@@ -289,6 +292,7 @@ impl DynamicTables {
                 statements,
                 delete: prepared.delete.clone(),
                 insert: prepared.insert.clone(),
+                to_file: output.iter().any(|(_, data_type)| loses_in_catalog(data_type)),
             });
         }
         let entry = ProvenanceEntry {

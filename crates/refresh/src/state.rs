@@ -11,7 +11,7 @@ use incremental::rules::fold::LOST;
 use incremental::rules::keyed::{Keyed, key_column};
 use incremental::rules::state::{MARK, SAME, StateFold};
 use incremental::{Plan, apply};
-use lake::{Change, ChangeKind, Delete, TableChange, WindowRule};
+use lake::{Change, ChangeKind, Delete, TableChange, WindowRule, loses_in_catalog};
 use registry::DynamicTable;
 use sql::names::{TableName, quote_literal};
 use sql::properties::RefreshMode;
@@ -84,7 +84,8 @@ impl StateChange {
                 vec![format!("CREATE OR REPLACE TABLE {table} ({}, {MARK} VARCHAR)", columns.join(", "))]
             }
         };
-        TableChange { table: self.table.clone(), statements, delete, insert: Some(insert) }
+        let to_file = self.columns.iter().any(|(_, data_type)| loses_in_catalog(data_type));
+        TableChange { table: self.table.clone(), statements, delete, insert: Some(insert), to_file }
     }
 }
 

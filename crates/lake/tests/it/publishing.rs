@@ -23,6 +23,7 @@ fn append(table_id: &str, from: Option<u32>, to: u32) -> Publication {
             statements: Vec::new(),
             delete: Delete::None,
             insert: Some(format!("SELECT {to}, 'new'")),
+            to_file: false,
         }],
         watermarks: vec![WatermarkMove {
             expected: from.map(|from| watermark(table_id, from)),
@@ -135,6 +136,7 @@ fn a_failure_leaves_nothing_half_done() {
                 statements: Vec::new(),
                 delete: Delete::All,
                 insert: Some(insert.to_owned()),
+                to_file: false,
             });
             let error = Error::from(session.publish(&failing).unwrap_err());
             assert_eq!(error.code(), Code::Query, "{error}");
