@@ -74,6 +74,9 @@ pub fn resolve(
 
 /// Leaves out common table expressions that nothing reads: DuckDB does not bind them, whatever they read.
 fn drop_unused(node: &mut Value) {
+    if names_tables_in_texts(node) {
+        return;
+    }
     let Some(fields) = node.as_object() else { return };
     let mut readers: Vec<&Value> = fields.iter().filter(|(field, _)| *field != "cte_map").map(|(_, of)| of).collect();
     let mut kept = Vec::new();
@@ -86,6 +89,17 @@ fn drop_unused(node: &mut Value) {
     }
     kept.reverse();
     node["cte_map"]["map"] = Value::from(kept);
+}
+
+/// Whether a table function reads what a text says, which may be a common table expression.
+fn names_tables_in_texts(node: &Value) -> bool {
+    let mut found = false;
+    tree::visit(node, &mut |child| {
+        let function = tree::text(&child["function"], "function_name");
+        found |= tree::is(child, "TABLE_FUNCTION")
+            && ["query", "query_table"].iter().any(|known| function.eq_ignore_ascii_case(known));
+    });
+    found
 }
 
 /// Whether some table reference may mean the common table expression of that name.

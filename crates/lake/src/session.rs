@@ -77,7 +77,16 @@ impl Session {
             // A COMMIT that fails ends its transaction as well.
             open.set(open.get() && !is(&["commit", "rollback"]) || result.is_ok() && is(&["begin"]));
         }
+        if result.is_err() && self.transaction.is_some() && is(&["begin", "commit", "rollback"]) {
+            self.end_for_sure();
+        }
         result.map_err(|failure| translate(failure, sql, 0))
+    }
+
+    /// Leaves no transaction open: a COMMIT or ROLLBACK that is interrupted before it does anything ends none.
+    fn end_for_sure(&self) {
+        // As a rule there is none, and this fails.
+        self.connection.execute_batch("ROLLBACK").ok();
     }
 
     /// Prepares and runs a statement in one transaction. Without one that holds both, what is prepared is planned once more
@@ -87,9 +96,15 @@ impl Session {
             Some(open) if !open.get() => {}
             _ => return work(),
         }
-        self.connection.execute_batch("BEGIN")?;
+        if let Err(failure) = self.connection.execute_batch("BEGIN") {
+            self.end_for_sure();
+            return Err(failure);
+        }
         let result = work();
         let end = self.connection.execute_batch(if result.is_ok() { "COMMIT" } else { "ROLLBACK" });
+        if end.is_err() {
+            self.end_for_sure();
+        }
         result.and_then(|result| end.map(|()| result))
     }
 

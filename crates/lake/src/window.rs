@@ -197,6 +197,13 @@ impl Happened {
         i64::try_from(within).is_ok_and(|within| within == to - from + 1)
     }
 
+    /// Whether a table was created, or got this name, after a snapshot.
+    fn is_named_anew(&self, table: &TableName, after: SnapshotId) -> bool {
+        let named =
+            |made: &Made| made.name.as_ref().is_some_and(|(schema, name)| TableName::new(schema, name) == *table);
+        self.snapshots.iter().filter(|(id, _)| *id > after).any(|(_, made)| made.iter().any(named))
+    }
+
     fn of_table(&self, table: i64, after: SnapshotId, to: SnapshotId) -> impl Iterator<Item = (SnapshotId, &Made)> {
         self.snapshots
             .iter()
@@ -264,16 +271,22 @@ impl Session {
     }
 
     /// Whether the rules chosen for these windows are still right: maintenance that ran since then makes the feed
-    /// of an older window wrong. Ask after the changes were read, before what was computed from them is published.
+    /// of an older window wrong, and a table that was replaced has another feed. Ask after the changes were read, before what
+    /// was computed from them is published.
     pub fn windows_hold(&self, windows: &[&Window]) -> Result<bool> {
-        let feed_only = |window: &&&Window| matches!(window.rule, WindowRule::Insertions | WindowRule::DistinctFeed);
-        let Some(seen) = windows.iter().filter(feed_only).map(|window| window.seen).min() else { return Ok(true) };
+        let read = |window: &&&Window| !matches!(window.rule, WindowRule::Broken(_));
+        let Some(seen) = windows.iter().filter(read).map(|window| window.seen).min() else { return Ok(true) };
         let happened = self.happened_since(seen)?;
-        Ok(happened.complete(seen, happened.current)
-            && windows.iter().filter(feed_only).all(|window| {
-                let id = window.table_id.unwrap_or_default();
-                happened.of_table(id, window.seen, happened.current).all(|(_, made)| !disturbs(made.kind))
-            }))
+        let by_feed = |window: &Window| matches!(window.rule, WindowRule::Insertions | WindowRule::DistinctFeed);
+        let holds = |window: &&Window| {
+            let id = window.table_id.unwrap_or_default();
+            let mut since = happened.of_table(id, window.seen, happened.current);
+            let disturbed =
+                since.any(|(_, made)| by_feed(window) && disturbs(made.kind) || made.kind == ChangeKind::Dropped);
+            !disturbed && !happened.is_named_anew(&window.table, window.seen)
+        };
+        let complete = !windows.iter().any(|window| by_feed(window)) || happened.complete(seen, happened.current);
+        Ok(complete && windows.iter().filter(|window| read(window)).all(|window| holds(window)))
     }
 
     fn happened_since(&self, from: SnapshotId) -> Result<Happened> {

@@ -40,6 +40,9 @@ const LOOK_AGAIN: Duration = Duration::from_millis(100);
 /// How long nobody else begins with tables that somebody waits for, unless that is said again.
 const WISH: Duration = Duration::from_secs(15);
 
+/// How long others are kept from what somebody waits for: not for as long as the longest refresh of one of many tables takes.
+const PRIORITY: Duration = Duration::from_mins(1);
+
 /// How often a claim may be refused although nobody is seen to hold one.
 const TRIES: u32 = 20;
 
@@ -167,7 +170,7 @@ impl DynamicTables {
             if let Some(claim) = self.registry.claim_with_priority(worker, tables, lease.length)? {
                 return Ok(Held::keep(&self.registry, claim, lease));
             }
-            if wished_at.is_none_or(|at| at.elapsed() > WISH / 3) {
+            if began.elapsed() < PRIORITY && wished_at.is_none_or(|at| at.elapsed() > WISH / 3) {
                 self.registry.wish(worker, tables, WISH)?;
                 wished_at = Some(Instant::now());
             }

@@ -173,9 +173,12 @@ impl DynamicTables {
             |chosen: Chosen, target: &Target<'_>, figures: Figures, steps: &mut Steps| -> Result<Outcome> {
                 let state = known_state(&figures)?;
                 let mut inputs = unchanged_states.clone();
-                self.share_contents(&mut inputs.states)?;
+                // What says where a row is stored, or takes some of the rows, must see the table itself.
+                if !plan.volatile {
+                    self.share_contents(&mut inputs.states)?;
+                }
                 let prepared = self.prepare_full(plan, &inputs, target, state.as_ref(), steps)?;
-                let leaves_state = state.is_none() && plan.state().is_some() && table.definition.incremental;
+                let leaves_state = state.is_none() && plan.state().is_some() && self.has_state(course, table)?;
                 let outdates_state = leaves_state && !self.has_left_state(table);
                 Ok(Outcome { chosen, figures, prepared: Some(prepared), leaves_state, outdates_state })
             };

@@ -50,7 +50,11 @@ enum Way {
 
 /// What the refreshes of a table took, the newest last.
 #[derive(Clone, Debug, Default, PartialEq)]
-pub(crate) struct Measured(Vec<Sample>);
+pub(crate) struct Measured {
+    samples: Vec<Sample>,
+    /// How many refreshes in full there were since the last of a change.
+    full_in_a_row: usize,
+}
 
 /// What the next refresh is expected to take, in milliseconds.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -102,7 +106,7 @@ impl Measured {
             RefreshAction::Full => (Way::Full, figure("source_rows")),
             RefreshAction::Reinitialize => {
                 // Another query, or other sources: what was before says nothing of it.
-                self.0.clear();
+                self.samples.clear();
                 (Way::First, figure("source_rows"))
             }
         };
@@ -111,7 +115,9 @@ impl Measured {
             Way::Full | Way::Incremental => as_float(milliseconds),
         };
         if let Some(rows) = rows {
-            self.0.push(Sample { way, milliseconds, rows: as_float(rows.max(1)) });
+            self.full_in_a_row = if way == Way::Full { self.full_in_a_row + 1 } else { 0 };
+            self.samples.push(Sample { way, milliseconds, rows: as_float(rows.max(1)) });
+            self.forget_oldest(way);
         }
     }
 
@@ -126,7 +132,7 @@ impl Measured {
         let incremental = self.best(Way::Incremental, |sample| {
             sample.milliseconds + (as_float(changed_rows) - sample.rows).max(0.0) * further
         })?;
-        let since_incremental = self.0.iter().rev().take_while(|sample| sample.way == Way::Full).count();
+        let since_incremental = self.full_in_a_row;
         // Twice in a row: the first time may go to making anew what the other way needs.
         let is_forgotten = since_incremental >= RETRIED_AFTER && since_incremental % RETRIED_AFTER <= 1;
         if is_forgotten && incremental < HOPELESS * full {
@@ -135,9 +141,19 @@ impl Measured {
         Some(Expected { full, incremental, tried: measured.is_some() })
     }
 
+    /// Keeps no more of a kind than estimates are made from.
+    fn forget_oldest(&mut self, way: Way) {
+        let alike = || self.samples.iter().enumerate().filter(|(_, sample)| sample.way == way);
+        if alike().count() > SAMPLES
+            && let Some((oldest, _)) = alike().next()
+        {
+            self.samples.remove(oldest);
+        }
+    }
+
     /// The least of the newest: what else the machine did at the time makes a refresh slower, never faster.
     fn best(&self, way: Way, value: impl Fn(&Sample) -> f64) -> Option<f64> {
-        let newest = self.0.iter().rev().filter(|sample| sample.way == way).take(SAMPLES);
+        let newest = self.samples.iter().rev().filter(|sample| sample.way == way).take(SAMPLES);
         newest.map(value).min_by(f64::total_cmp)
     }
 }

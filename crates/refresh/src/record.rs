@@ -285,7 +285,7 @@ impl DynamicTables {
     }
 
     /// How long a table that failed of something that will not pass waits: until its next turn, by the lag that it is held to.
-    fn turn_of(&self, table: &DynamicTable) -> Result<Duration> {
+    fn turn_of(&self, table: &DynamicTable) -> Duration {
         let lag_of = |table: &DynamicTable| match table.definition.properties.target_lag {
             Some(TargetLag::Duration(lag)) => Some(lag),
             _ => None,
@@ -294,14 +294,15 @@ impl DynamicTables {
             Some(lag) => Some(lag),
             // What is asked of it, or else what it follows.
             None => {
-                let tables = self.load_all()?;
-                let Ok(graph) = graph(&tables) else { return Ok(SHORTEST_TURN) };
+                // That the registry is away is said when the failure is recorded.
+                let tables = self.load_all().unwrap_or_default();
+                let Ok(graph) = graph(&tables) else { return SHORTEST_TURN };
                 let least = |ids: Vec<Uuid>| ids.into_iter().filter_map(|id| lag_of(tables.with_id(id)?)).min();
                 let id = [&table.definition.id];
                 least(graph.all_downstream(id)).or_else(|| least(graph.all_upstream(id)))
             }
         };
-        Ok(lag.unwrap_or(SHORTEST_TURN).clamp(SHORTEST_TURN, LONGEST_TURN))
+        lag.unwrap_or(SHORTEST_TURN).clamp(SHORTEST_TURN, LONGEST_TURN)
     }
 
     #[expect(clippy::too_many_arguments, reason = "what is known of a refresh when it fails")]
@@ -327,7 +328,7 @@ impl DynamicTables {
             after.consecutive_failures += 1;
             let pause = match error.is_transient() {
                 true => pause_after(after.consecutive_failures),
-                false => self.turn_of(table)?,
+                false => self.turn_of(table),
             };
             after.retry_at = now.checked_add(pause).ok();
         }

@@ -306,13 +306,10 @@ impl DynamicTables {
 /// Whether somebody else wrote to a dynamic table after a snapshot and not after another.
 pub(crate) fn is_disturbed(changes: &[Change], table: &DynamicTable, after: SnapshotId, until: SnapshotId) -> bool {
     let target = table.progress.target_table_id;
-    changes.iter().any(|change| {
-        let within = change.snapshot > after && change.snapshot <= until;
-        within
-            && !change.ours
-            && change.kind != ChangeKind::Compacted
-            && target.is_some()
-            && change.table_id == target
+    changes.iter().filter(|change| change.snapshot > after && change.snapshot <= until).any(|change| {
+        let by_others = !change.ours && change.kind != ChangeKind::Compacted && change.table_id == target;
+        // Of snapshots that were expired nobody knows what they did.
+        target.is_some() && (by_others || change.kind == ChangeKind::Forgotten)
     })
 }
 

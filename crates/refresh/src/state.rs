@@ -160,7 +160,7 @@ impl DynamicTables {
         since: i64,
     ) -> Result<bool> {
         let by_others = |change: &Change| change.snapshot > since && !change.ours;
-        if plan.state().is_none() || !table.definition.incremental || !course.changes.changes.iter().any(by_others) {
+        if plan.state().is_none() || !course.changes.changes.iter().any(by_others) {
             return Ok(false);
         }
         let name = state_table(table.definition.id);
@@ -179,6 +179,11 @@ impl DynamicTables {
             }
         };
         Ok(ids.get(name).copied())
+    }
+
+    /// Whether there is a state table of a table, used or not.
+    pub(crate) fn has_state(&self, course: &Course, table: &DynamicTable) -> Result<bool> {
+        Ok(self.state_id(course, &state_table(table.definition.id))?.is_some())
     }
 
     /// Whether this process published the table last, and without its state.

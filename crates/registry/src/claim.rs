@@ -87,8 +87,12 @@ impl Registry {
                  lease_ms = excluded.lease_ms",
                 [],
             );
-        self.store.execute(statement)?;
-        Ok(())
+        let expired = format!("NOT {}", is_live(dialect, "refresh_wish"));
+        self.store.transaction(async |transaction| {
+            // Those of processes that died are in nobody's way, but they stay.
+            transaction.execute(Statement::new("DELETE FROM refresh_wish").filter(&expired, [])).await?;
+            transaction.execute(statement).await.map(drop)
+        })
     }
 
     /// Takes a wish back, and wakes those who were kept waiting by it.

@@ -163,7 +163,7 @@ pub fn keys(
         let is_key = |item: &&Value| !calls_aggregate(item, parser) && windows(item).is_empty();
         let mut keys: Vec<Value> = items.iter().filter(is_key).cloned().collect();
         let having = Having { node, parser, binds };
-        return Ok(having.add_keys(&node["having"], &mut keys)?.map(|()| keys));
+        return Ok(having.add_keys(&node["having"], Names::Shown, &mut keys)?.map(|()| keys));
     }
     let mut keys = Vec::new();
     for key in written {
@@ -186,17 +186,33 @@ pub fn keys(
 }
 
 /// The condition on groups beside GROUP BY ALL. DuckDB groups by each column in it, too, that stands in no aggregate:
-/// `SELECT id % 3, count(*) ... GROUP BY ALL HAVING id % 3 = 2` has a group for each `id`.
+/// `SELECT id % 3, count(*) ... GROUP BY ALL HAVING id % 3 = 2` has a group for each `id`. A name means what is shown by it
+/// before a column.
 struct Having<'a> {
     node: &'a Value,
     parser: &'a Parser,
     binds: &'a dyn Fn(&Value) -> Result<bool>,
 }
 
+/// What a name without a table may mean.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Names {
+    /// What the select list shows by it, or else a column.
+    Shown,
+    /// A column.
+    Columns,
+}
+
 impl Having<'_> {
-    fn add_keys(&self, expression: &Value, keys: &mut Vec<Value>) -> Result<std::result::Result<(), Reason>> {
+    fn add_keys(
+        &self,
+        expression: &Value,
+        names: Names,
+        keys: &mut Vec<Value>,
+    ) -> Result<std::result::Result<(), Reason>> {
         let not_named = || {
-            Ok(Err(Reason::new("GROUP BY ALL with this HAVING does not name its keys", tree::location(expression))))
+            let text = "GROUP BY ALL with this HAVING does not name its keys";
+            Ok(Err(Reason::new(text, tree::location(expression))))
         };
         if tree::is(expression, "SUBQUERY") || tree::is(expression, "LAMBDA") {
             return not_named();
@@ -208,30 +224,26 @@ impl Having<'_> {
         }
         let from = &self.node["from_table"];
         if let Some(parts) = tree::column_reference(expression) {
-            let known = match parts.as_slice() {
+            if let [name] = parts.as_slice()
+                && names == Names::Shown
+                && let Some(item) = self.shown_as(name)
+            {
+                let mut item = item.clone();
+                item["alias"] = Value::from("");
+                return self.add_keys(&item, Names::Columns, keys);
+            }
+            let is_column = match parts.as_slice() {
                 [_] => (self.binds)(expression)?,
                 [table, _] => is_in_from(table, from),
                 _ => false,
             };
-            if known {
-                if !keys.iter().any(|key| stands_for(key, expression, from)) {
-                    keys.push(expression.clone());
-                }
-                return Ok(Ok(()));
+            if !is_column {
+                return not_named();
             }
-            let items = tree::list(self.node, "select_list");
-            let shown = |item: &&Value| match parts.as_slice() {
-                [name] => tree::text(item, "alias").eq_ignore_ascii_case(name),
-                _ => false,
-            };
-            return match items.iter().find(shown) {
-                Some(item) => {
-                    let mut item = item.clone();
-                    item["alias"] = Value::from("");
-                    self.add_keys(&item, keys)
-                }
-                None => not_named(),
-            };
+            if !keys.iter().any(|key| stands_for(key, expression, from)) {
+                keys.push(expression.clone());
+            }
+            return Ok(Ok(()));
         }
         let children: Vec<&Value> = match expression {
             Value::Array(children) => children.iter().collect(),
@@ -239,11 +251,16 @@ impl Having<'_> {
             _ => Vec::new(),
         };
         for child in children {
-            if let Err(reason) = self.add_keys(child, keys)? {
+            if let Err(reason) = self.add_keys(child, names, keys)? {
                 return Ok(Err(reason));
             }
         }
         Ok(Ok(()))
+    }
+
+    fn shown_as(&self, name: &str) -> Option<&Value> {
+        let items = tree::list(self.node, "select_list");
+        items.iter().find(|item| tree::text(item, "alias").eq_ignore_ascii_case(name))
     }
 }
 

@@ -368,3 +368,20 @@ fn texts_in_structs_keep_their_quotes() {
         [[Some("0".to_owned())]]
     );
 }
+
+/// Tables that are refreshed together read a small source once, but not one that says where its rows are stored.
+#[test]
+fn where_a_row_is_stored_is_read_from_the_table_itself() {
+    let lake = ThrowAway::new().unwrap();
+    lake.run(
+        "CREATE TABLE lake.src AS SELECT i AS v FROM range(30) t(i);
+         CREATE DYNAMIC TABLE places TARGET_LAG = '1 hour' AS SELECT rowid AS place, v FROM src;
+         CREATE DYNAMIC TABLE summed TARGET_LAG = '1 hour' AS SELECT sum(v) AS v, count(*) AS n FROM src;
+         CREATE DYNAMIC TABLE listed TARGET_LAG = '1 hour' AS SELECT v FROM src;
+         DELETE FROM lake.src WHERE v < 10",
+    )
+    .unwrap();
+    lake.refresh(&[]).unwrap();
+    assert_eq!(lake.rows("FROM lake.places").unwrap(), lake.rows("SELECT rowid, v FROM lake.src").unwrap());
+    lake.verify().unwrap();
+}

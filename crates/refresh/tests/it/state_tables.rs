@@ -178,6 +178,24 @@ fn a_state_that_was_left_behind_is_not_continued() {
 }
 
 #[test]
+fn a_state_is_not_continued_over_a_time_without_one() {
+    let query = "SELECT k, avg(v) AS m FROM lake.src GROUP BY k";
+    let lake = ThrowAway::new().unwrap();
+    lake.run(&format!(
+        "CREATE TABLE lake.src AS SELECT i AS id, i % 5 AS k, (i % 5)::BIGINT AS v FROM range(1500) t(i);
+         CREATE DYNAMIC TABLE t TARGET_LAG = '1 hour' REFRESH_MODE = INCREMENTAL AS {query};
+         ALTER DYNAMIC TABLE t SET REFRESH_MODE = FULL;
+         INSERT INTO lake.src VALUES (2000, 3, 3)"
+    ))
+    .unwrap();
+    assert_eq!(lake.refresh(&[]).unwrap()[0].action, Some(RefreshAction::Full));
+    lake.run("ALTER DYNAMIC TABLE t SET REFRESH_MODE = INCREMENTAL; INSERT INTO lake.src VALUES (2001, 3, 1000)")
+        .unwrap();
+    lake.refresh(&[]).unwrap();
+    lake.verify().unwrap();
+}
+
+#[test]
 fn a_state_that_somebody_replaced_or_altered() {
     for edit in ["CREATE OR REPLACE TABLE {} AS SELECT 1 AS x", "ALTER TABLE {} DROP COLUMN __dt_mark"] {
         let lake = lake();

@@ -11,6 +11,7 @@ fn functions_that_cannot_be_taken_back() {
             "SELECT k, string_agg(g, ',' ORDER BY g) AS s, arg_max(id, (x, id)) AS a FROM fact GROUP BY k",
             "SELECT g, quantile_disc(x, 0.3) AS q, mode(k ORDER BY k) AS m FROM fact GROUP BY ALL",
             "SELECT k % 3 AS m, count(*) AS n FROM fact GROUP BY ALL HAVING m <> 1",
+            "SELECT k % 3 AS k, median(x) AS x FROM fact GROUP BY ALL HAVING k <> 1 AND x > 0",
             "SELECT k % 3 AS m, median(x) AS n FROM fact AS f GROUP BY ALL HAVING f.g > 'b' AND NOT (k % 3 = 1) OR max(x) > 3",
             "SELECT g, sum(f) AS s FROM fact WHERE NOT isnan(f) GROUP BY g",
         ],
