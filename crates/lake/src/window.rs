@@ -286,7 +286,7 @@ impl Session {
             !disturbed && !happened.is_named_anew(&window.table, window.seen)
         };
         let complete = !windows.iter().any(|window| by_feed(window)) || happened.complete(seen, happened.current);
-        Ok(complete && windows.iter().filter(|window| read(window)).all(|window| holds(window)))
+        Ok(complete && windows.iter().filter(|window| read(window)).all(holds))
     }
 
     fn happened_since(&self, from: SnapshotId) -> Result<Happened> {

@@ -63,7 +63,7 @@ impl Contest {
 
     /// Changes the sources again and again, and refreshes every table after each change.
     pub(crate) fn play(&self, kind: Change, share: f64) -> Result<Vec<Outcome>> {
-        let mut outcomes: Vec<Outcome> = SHAPES.iter().map(|shape| none(shape)).collect();
+        let mut outcomes: Vec<Outcome> = SHAPES.iter().map(none).collect();
         for turn in 0..FINDING_OUT + ROUNDS {
             let round = self.round.replace(self.round.get() + 1);
             change(&self.lake, self.size, kind, share, round)?;
