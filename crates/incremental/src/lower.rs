@@ -149,7 +149,7 @@ pub fn lower(node: &Value, surroundings: &Surroundings<'_>) -> Result<Lowered> {
     let mut shape = lowering.query(&mut node, 0)?;
     if let Shape::Keyed(draft) = &mut shape
         && lowering.reasons.is_empty()
-        && !limit::is_limited(&draft.node)
+        && !tree::is_limited(&draft.node)
     {
         lowering.make_definite(&mut draft.node, &aggregate::Calls::picks_by_order)?;
     }
@@ -264,7 +264,7 @@ impl Lowering<'_> {
     }
 
     fn select(&mut self, node: &mut Value, depth: usize) -> Result<Shape> {
-        if limit::is_limited(node) {
+        if tree::is_limited(node) {
             return self.limited(node, depth);
         }
         if take_distinct(node) {
@@ -393,7 +393,7 @@ impl Lowering<'_> {
     }
 
     fn set_operation(&mut self, node: &mut Value, depth: usize) -> Result<Shape> {
-        if limit::is_limited(node) {
+        if tree::is_limited(node) {
             return self.limited(node, depth);
         }
         let kind = tree::text(node, "setop_type").to_owned();

@@ -2,7 +2,7 @@
 //! holds what changed.
 
 use error::{Code, Error, Result};
-use serde_json::Value;
+use serde_json::{Value, json};
 use sql::names::{TableName, quote_literal};
 use sql::query::Parser;
 use sql::tree;
@@ -187,6 +187,9 @@ impl Renderer<'_> {
                 let (query, leaves) = self.stages.get(stage).ok_or_else(unknown)?.query();
                 let mut query = linear::all(query, leaves, reading);
                 self.place_all(&mut query)?;
+                if tree::is_limited(&query) {
+                    query = apart(query);
+                }
                 let alias = tree::text(node, "alias").to_owned();
                 *node = tree::derived_table(query, &alias, tree::list(node, "column_name_alias"));
             }
@@ -194,6 +197,23 @@ impl Renderer<'_> {
         }
         Ok(())
     }
+}
+
+/// A query that is computed by itself before anything else looks at its rows. Without this DuckDB 1.5.5 lets what is joined
+/// with the first rows of a query choose among all of its rows (`join_filter_pushdown` goes below the limit).
+fn apart(query: Value) -> Value {
+    const NAME: &str = "__dt_first_rows";
+    let mut reference = tree::table_reference("", &[]);
+    reference["table_name"] = Value::from(NAME);
+    let mut select = tree::select_star(reference);
+    select["cte_map"]["map"] = json!([{
+        "key": NAME,
+        "value": {
+            "aliases": [], "query": { "node": query, "named_param_map": [] }, "materialized": "CTE_MATERIALIZE_ALWAYS",
+            "key_targets": [],
+        },
+    }]);
+    select
 }
 
 /// Makes a table reference that of a temporary table.

@@ -135,6 +135,13 @@ pub fn select_star(from: Value) -> Value {
     node
 }
 
+/// Whether a query has a LIMIT of its own.
+#[must_use]
+pub fn is_limited(node: &Value) -> bool {
+    let kinds = ["LIMIT_MODIFIER", "LIMIT_PERCENT_MODIFIER"];
+    list(node, "modifiers").iter().any(|modifier| kinds.contains(&text(modifier, "type")))
+}
+
 /// A reference to a query in FROM.
 #[must_use]
 pub fn derived_table(query_node: Value, alias: &str, column_aliases: &[Value]) -> Value {

@@ -59,7 +59,7 @@ impl Lowering<'_> {
                 }
             });
         }
-        let limited = super::limit::is_limited(node);
+        let limited = sql::tree::is_limited(node);
         if distinct_on || limited {
             if limited && !distinct_on {
                 let items = tree::list(node, "select_list").iter();

@@ -16,13 +16,6 @@ use crate::rules::top::Top;
 /// The name of what a LIMIT reads.
 const INPUT: &str = "__dt_l";
 
-/// Whether a query has a LIMIT.
-pub(super) fn is_limited(node: &Value) -> bool {
-    tree::list(node, "modifiers")
-        .iter()
-        .any(|modifier| matches!(tree::text(modifier, "type"), "LIMIT_MODIFIER" | "LIMIT_PERCENT_MODIFIER"))
-}
-
 /// A modifier of a query, taken off.
 fn take_modifier(node: &mut Value, kind: &str) -> Option<Value> {
     let modifiers = node["modifiers"].as_array_mut()?;
