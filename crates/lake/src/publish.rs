@@ -143,6 +143,9 @@ const TABLE: &str = "watermarks";
 /// publishers that both find no watermark would both commit.
 const FIRST: &str = "";
 
+/// The option of a lake, a schema or a table that says up to how many rows go to the catalog.
+const OPTION: &str = "data_inlining_row_limit";
+
 /// The watermarks stay in the catalog itself as long as there are no more than these: moving one costs no file then.
 const INLINED_WATERMARKS: u32 = 10_000;
 
@@ -157,6 +160,10 @@ impl Session {
             self.ensure_watermarks()?;
         }
         let extra_info = publication.provenance.to_json()?;
+        for change in publication.changes.iter().filter(|change| change.to_file && change.insert.is_some()) {
+            self.keep_out_of_catalog(change)
+                .map_err(|failure| NotPublished::Change { table: change.table.clone(), failure })?;
+        }
         let mut changes = Vec::with_capacity(publication.changes.len());
         let before: SnapshotId = match self.publish_in_transaction(publication, &extra_info, &mut changes) {
             Ok(before) => before,
@@ -257,6 +264,48 @@ impl Session {
         }
         fail_point!("rows-inserted");
         Ok(())
+    }
+
+    /// Where the lake has an option of its own for how many rows go to the catalog, the default says nothing: a table that must
+    /// not have its rows there gets an option, too. One that does not exist yet cannot have any.
+    fn keep_out_of_catalog(&self, change: &TableChange) -> Result<()> {
+        let (options, schemas) = (self.metadata("ducklake_metadata"), self.metadata("ducklake_schema"));
+        let is_made = change.statements.iter().any(|statement| statement.starts_with("CREATE"));
+        let id = self.table_ids(std::slice::from_ref(&change.table))?.pop().flatten().filter(|_| !is_made);
+        // The nearest option counts.
+        let sql = format!(
+            "SELECT value FROM {options} WHERE key = '{OPTION}' AND (scope IS NULL \
+             OR scope = 'table' AND scope_id = {} OR scope = 'schema' AND scope_id IN (SELECT schema_id FROM {schemas} \
+             WHERE end_snapshot IS NULL AND lower(schema_name) = {})) \
+             ORDER BY CASE scope WHEN 'table' THEN 0 WHEN 'schema' THEN 1 ELSE 2 END LIMIT 1",
+            id.unwrap_or(-1),
+            quote_literal(&change.table.schema.to_ascii_lowercase())
+        );
+        let limits: Vec<String> = self.rows(&sql, |row| row.get(0))?;
+        if limits.iter().all(|limit| limit == "0") {
+            return Ok(());
+        }
+        match id {
+            Some(_) => self
+                .execute(&format!(
+                    "CALL {}.set_option('{OPTION}', 0, schema => {}, table_name => {})",
+                    self.quoted_alias(),
+                    quote_literal(&change.table.schema),
+                    quote_literal(&change.table.name)
+                ))
+                .map(|_| ()),
+            None => {
+                let message = format!(
+                    "the lake keeps rows in its catalog by its option {OPTION}, where texts in a STRUCT lose their quotes"
+                );
+                let hint = format!(
+                    "Say CALL {0}.set_option('{OPTION}', 0, schema => {1}), or CALL {0}.set_option('{OPTION}', 0).",
+                    self.lake.alias,
+                    quote_literal(&change.table.schema)
+                );
+                Err(Error::new(Code::Configuration, message).with_hint(hint))
+            }
+        }
     }
 
     /// Runs an INSERT whose rows go to a file. The limit is one for the whole instance: others meanwhile write files, too, which

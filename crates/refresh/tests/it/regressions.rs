@@ -385,3 +385,27 @@ fn where_a_row_is_stored_is_read_from_the_table_itself() {
     assert_eq!(lake.rows("FROM lake.places").unwrap(), lake.rows("SELECT rowid, v FROM lake.src").unwrap());
     lake.verify().unwrap();
 }
+
+#[test]
+fn texts_in_structs_keep_their_quotes_where_the_lake_wants_its_rows_in_the_catalog() {
+    let lake = ThrowAway::new().unwrap();
+    let table =
+        "CREATE DYNAMIC TABLE t TARGET_LAG = '1 hour' REFRESH_MODE = INCREMENTAL AS SELECT {'b': g} AS s FROM src";
+    lake.run("CREATE TABLE lake.src (g VARCHAR); INSERT INTO lake.src VALUES ('it''s')").unwrap();
+    lake.run("CALL lake.set_option('data_inlining_row_limit', 1000)").unwrap();
+    let refused = lake.run(table).unwrap_err();
+    assert_eq!(refused.code(), error::Code::Configuration, "{refused}");
+    assert!(
+        refused.hint().unwrap().contains("set_option('data_inlining_row_limit', 0, schema => 'main')"),
+        "{refused:?}"
+    );
+    lake.run("CALL lake.set_option('data_inlining_row_limit', 0, schema => 'main')").unwrap();
+    lake.run(table).unwrap();
+    lake.verify().unwrap();
+    lake.run("CALL lake.set_option('data_inlining_row_limit', 500, schema => 'main')").unwrap();
+    for name in ["that''s", "\"x\""] {
+        lake.run(&format!("INSERT INTO lake.src VALUES ('{name}')")).unwrap();
+        lake.refresh(&[]).unwrap();
+        lake.verify().unwrap();
+    }
+}
