@@ -70,7 +70,8 @@ impl DynamicTables {
         Ok(doomed.iter().map(|table| table.definition.name.clone()).collect())
     }
 
-    fn drop_from_lake(&self, doomed: &[&DynamicTable]) -> Result<()> {
+    /// Drops tables from the lake, as far as they were ever published.
+    pub(crate) fn drop_from_lake(&self, doomed: &[&DynamicTable]) -> Result<()> {
         let watermarks = self.session.watermarks()?;
         let mark = |table: &DynamicTable| -> Option<Watermark> {
             let id = table.definition.id.to_string();
