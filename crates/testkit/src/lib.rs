@@ -4,3 +4,5 @@
 pub mod lake;
 pub mod postgres;
 pub mod random;
+#[cfg(feature = "rules")]
+pub mod rules;

@@ -4,9 +4,10 @@
 use rand::rngs::StdRng;
 use rand::seq::IndexedRandom;
 use rand::{RngExt, SeedableRng};
+use testkit::rules::{TableOf, World};
 
 /// A table of the tests: its name and its columns, each with its type and the values that it can have.
-pub struct TableOf {
+pub struct Values {
     pub name: &'static str,
     pub columns: &'static [(&'static str, &'static str, &'static [&'static str])],
     /// How many rows it has at first, at most.
@@ -15,8 +16,8 @@ pub struct TableOf {
 
 const FEW: &[&str] = &["NULL", "0", "1", "2", "3"];
 
-pub const TABLES: [TableOf; 2] = [
-    TableOf {
+pub const TABLES: [Values; 2] = [
+    Values {
         name: "fact",
         columns: &[
             ("id", "INTEGER", &["0", "1", "2", "3", "4", "5", "6", "7", "8", "9"]),
@@ -33,7 +34,7 @@ pub const TABLES: [TableOf; 2] = [
         ],
         rows: 14,
     },
-    TableOf {
+    Values {
         name: "dim",
         columns: &[
             ("k", "INTEGER", FEW),
@@ -46,6 +47,28 @@ pub const TABLES: [TableOf; 2] = [
 
 /// The rows of each table, as they are written in VALUES.
 pub type Rows = [Vec<String>; 2];
+
+/// The tables, empty.
+pub fn world() -> World {
+    let tables = TABLES.iter().map(|table| TableOf {
+        name: table.name.to_owned(),
+        columns: table.columns.iter().map(|(name, kind, _)| ((*name).to_owned(), (*kind).to_owned())).collect(),
+    });
+    World::new(tables.collect(), "PRAGMA disable_optimizer").unwrap()
+}
+
+/// Fills the tables.
+pub fn fill(world: &World, old: &Rows, new: &Rows) {
+    for ((table, old), new) in TABLES.iter().zip(old).zip(new) {
+        for (place, rows) in [("lake.main.", old), ("temp.main.new_", new)] {
+            let name = format!("{place}{}", table.name);
+            world.run(&format!("DELETE FROM {name}")).unwrap();
+            if !rows.is_empty() {
+                world.run(&format!("INSERT INTO {name} VALUES {}", rows.join(", "))).unwrap();
+            }
+        }
+    }
+}
 
 /// Makes rows from a seed.
 pub struct Data {

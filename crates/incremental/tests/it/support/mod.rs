@@ -1,10 +1,7 @@
-//! What the tests of the rules stand on: tables with random content, and a minimal refresh.
+//! What the tests of the rules stand on: random content of two tables, and the property.
 
-mod change;
 mod data;
-mod groups;
 mod property;
-mod world;
 
-pub use change::Way;
 pub use property::{holds, is_refused};
+pub use testkit::rules::Way;
