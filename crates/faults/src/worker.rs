@@ -7,7 +7,7 @@ use std::process::{Child, Stdio};
 use std::time::{Duration, Instant};
 
 use error::Result;
-use rustix::process::{Pid, Signal, kill_process};
+use rustix::process::{Pid, Signal, WaitId, WaitIdOptions, kill_process, waitid};
 
 use crate::broken;
 use crate::place::Place;
@@ -118,6 +118,10 @@ impl Worker {
 
     /// Lets a stopped process go on when it is time.
     pub fn go_on(&mut self) {
+        if self.continue_at.is_none() && self.is_stopped() {
+            // It stopped itself while its own full disk kept it from writing that down.
+            self.continue_at = Some(Instant::now() + STOPPED);
+        }
         if self.continue_at.is_some_and(|time| Instant::now() >= time) {
             self.signal(Signal::CONT);
             self.continue_at = None;
@@ -160,6 +164,12 @@ impl Worker {
         self.signal(Signal::TERM);
         // A stopped process cannot end.
         self.signal(Signal::CONT);
+    }
+
+    fn is_stopped(&self) -> bool {
+        let Some(process) = &self.process else { return false };
+        let asked = WaitIdOptions::STOPPED | WaitIdOptions::NOHANG | WaitIdOptions::NOWAIT;
+        matches!(waitid(WaitId::Pid(Pid::from_child(&process.0)), asked), Ok(Some(status)) if status.stopped())
     }
 
     fn signal(&self, signal: Signal) {
