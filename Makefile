@@ -50,12 +50,12 @@ fmt: ## Format all code
 SEED ?= 1
 CASES ?= 500
 
-# CASE=n runs one case alone, SECONDS=n stops after so long, KEEP=folder says where failing cases go.
+# CASE=n runs one case alone, SECONDS=n stops after so long, KEEP=folder says where failing cases go, RULES=1 leaves out the lake.
 fuzz: ## Compare random dynamic tables with their queries: SEED=1 CASES=500
 	@QUIET=1 scripts/setup library
 	@$(environment) && cargo build --package dynamic-tables-fuzz $(features)
 	@QUIET=1 scripts/setup extensions
-	@$(environment) && "$$CARGO_TARGET_DIR/debug/fuzz" --seed $(SEED) --cases $(CASES) $(if $(CASE),--case $(CASE)) \
+	@$(environment) && "$$CARGO_TARGET_DIR/debug/fuzz" --seed $(SEED) --cases $(CASES) $(if $(CASE),--case $(CASE)) $(if $(RULES),--rules) \
 		$(if $(SECONDS),--seconds $(SECONDS)) $(if $(KEEP),--keep $(KEEP))
 
 FAULTS ?= 300

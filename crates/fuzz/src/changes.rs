@@ -11,12 +11,22 @@ pub struct Changes<'a> {
     /// The dynamic tables, which somebody else may write to.
     dynamic: &'a [String],
     added: usize,
+    /// How often each kind of change is drawn.
+    weights: &'static [usize],
 }
+
+const ANYTHING: &[usize] = &[34, 16, 16, 14, 3, 8, 4, 2, 1, 9, 3, 2, 4, 2, 2];
+const ROWS_ONLY: &[usize] = &[34, 16, 16, 14, 3, 8, 4, 2, 0, 0, 0, 0, 4, 0, 0];
 
 impl<'a> Changes<'a> {
     /// Changes of these tables.
     pub const fn new(schema: &'a mut Schema, draw: &'a mut Draw, dynamic: &'a [String]) -> Self {
-        Self { schema, draw, dynamic, added: 0 }
+        Self { schema, draw, dynamic, added: 0, weights: ANYTHING }
+    }
+
+    /// Changes of nothing but rows.
+    pub const fn of_rows(schema: &'a mut Schema, draw: &'a mut Draw) -> Self {
+        Self { schema, draw, dynamic: &[], added: 0, weights: ROWS_ONLY }
     }
 
     /// What happens between two refreshes.
@@ -25,7 +35,7 @@ impl<'a> Changes<'a> {
         for _ in 0..self.draw.between(1, 6) {
             let number = self.draw.below(self.schema.tables.len());
             let table = self.schema.tables[number].clone();
-            match self.draw.weighted(&[34, 16, 16, 14, 3, 8, 4, 2, 1, 9, 3, 2, 4, 2, 2]) {
+            match self.draw.weighted(self.weights) {
                 0 => statements.push(self.insert(&table)),
                 1 => statements.push(self.update(&table, false)),
                 2 => statements.push(self.update(&table, true)),

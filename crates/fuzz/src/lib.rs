@@ -7,13 +7,17 @@
 //! A case is one query through one script of changes. Several cases share a lake ([`round`]), because that is what takes
 //! time. Everything follows from a seed, and case `k` of a seed can be run alone. A case that fails is made smaller
 //! ([`shrink`]) and kept as a file of plain SQL ([`script`]).
+//!
+//! Most of what takes time is the lake. [`rules`] tests the delta rules without one, many times as many in the same time.
 
 pub mod changes;
 pub mod compare;
 pub mod draw;
 pub mod grammar;
+pub mod limit;
 pub mod oracle;
 pub mod round;
+pub mod rules;
 pub mod run;
 pub mod schema;
 pub mod script;

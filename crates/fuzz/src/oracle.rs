@@ -1,12 +1,13 @@
 //! What a query gives, by DuckDB alone: the query's own text over plain copies of the tables, in memory, without a
 //! lake, time travel or any rule of ours.
 
-use std::sync::mpsc::{RecvTimeoutError, channel};
 use std::time::Duration;
 
 use error::{Code, Error, Result};
 use lake::Rows;
 use testkit::lake::ThrowAway;
+
+use crate::limit::within;
 
 /// Evaluates queries over copies of the tables of a lake.
 pub struct Oracle<'a> {
@@ -126,18 +127,7 @@ impl<'a> Oracle<'a> {
     }
 }
 
-/// Runs something that is given up if it takes too long.
 fn limited<T>(session: &lake::Session, run: impl FnOnce(&lake::Session) -> Result<T>) -> Result<T> {
     let handle = session.interrupt_handle();
-    let (done, ended) = channel::<()>();
-    let watch = std::thread::spawn(move || {
-        if ended.recv_timeout(LONGEST) == Err(RecvTimeoutError::Timeout) {
-            handle.interrupt();
-        }
-    });
-    let result = run(session);
-    drop(done);
-    // It has nothing to say.
-    drop(watch.join());
-    result
+    within(LONGEST, move || handle.interrupt(), || run(session))
 }

@@ -51,7 +51,7 @@ impl Round {
     pub fn random(seed: u64, number: u64) -> Self {
         let mut draw = Draw::seeded(seed, &[number, 0]);
         let mut schema = Schema::random(&mut draw);
-        let mut setup = schema.create(&mut draw);
+        let mut setup = schema.create(&mut draw, true);
         let mut relations = schema.relations();
         let text_of_floats = !schema.negative_zero;
         for view in 0..draw.below(3) {
@@ -86,6 +86,36 @@ impl Round {
         }
         let mut draw = Draw::seeded(seed, &[number, 1]);
         let steps = steps(&mut schema, &mut draw, &cases);
+        Self { setup, cases, steps, text_of_floats }
+    }
+
+    /// The round of a seed for the rules alone: tables and rows, no views, and no dynamic table that reads another.
+    #[must_use]
+    pub fn of_rules(seed: u64, number: u64) -> Self {
+        let mut draw = Draw::seeded(seed, &[number, 4]);
+        let mut schema = Schema::random(&mut draw);
+        let setup = schema.create(&mut draw, false);
+        let (relations, text_of_floats) = (schema.relations(), !schema.negative_zero);
+        let cases = (0..CASES_PER_ROUND).map(|position| {
+            let mut draw = Draw::seeded(seed, &[number, 5, position]);
+            let (query, operators) = Grammar::new(&mut draw, relations.clone(), text_of_floats).query();
+            Case {
+                number: number * CASES_PER_ROUND + position,
+                name: format!("q{position}"),
+                mode: RefreshMode::Incremental,
+                query,
+                operators,
+                choices: draw.into_taken(),
+                relations: relations.clone(),
+            }
+        });
+        let cases: Vec<Case> = cases.collect();
+        let names: Vec<String> = cases.iter().map(|case| case.name.clone()).collect();
+        let mut steps = Vec::new();
+        for _ in 0..draw.between(2, 5) {
+            steps.extend(Changes::of_rows(&mut schema, &mut draw).step().into_iter().map(Step::Sql));
+            steps.push(Step::Refresh(names.clone()));
+        }
         Self { setup, cases, steps, text_of_floats }
     }
 

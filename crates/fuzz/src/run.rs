@@ -324,7 +324,7 @@ impl Table {
 /// Rows that are alike in everything are told apart by each window as it likes: which number of the one window stands
 /// beside which value of the other has no one answer; where one of them chooses rows in QUALIFY, nor has which number of the
 /// other is chosen.
-fn has_several_windows(query: &str) -> bool {
+pub(crate) fn has_several_windows(query: &str) -> bool {
     query.matches(" OVER ").count() > 1
 }
 

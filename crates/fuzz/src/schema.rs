@@ -68,14 +68,15 @@ impl Schema {
         self.tables.iter().map(relation).collect()
     }
 
-    /// The statements that make the tables and fill them.
-    pub fn create(&self, draw: &mut Draw) -> Vec<String> {
+    /// The statements that make the tables and fill them; with `many`, some with so many rows that AUTO thinks of an incremental
+    /// refresh.
+    pub fn create(&self, draw: &mut Draw, many: bool) -> Vec<String> {
         let mut statements: Vec<String> = self.tables.iter().map(|table| table.definition("CREATE TABLE")).collect();
         for table in &self.tables {
             if draw.chance(10) {
                 continue;
             }
-            if draw.chance(4) {
+            if draw.chance(4) && many {
                 statements.push(table.many(self.negative_zero));
             }
             let rows = draw.between(1, 28);

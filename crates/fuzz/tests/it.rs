@@ -5,6 +5,7 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use fuzz::round::{CASES_PER_ROUND, Round};
+use fuzz::rules;
 use fuzz::run::run;
 use fuzz::script::{Script, Step};
 use testkit::lake::{CatalogKind, ThrowAway};
@@ -70,6 +71,35 @@ fn tables_equal_their_queries_over_random_changes() {
         }
     }
     assert!(judged > 10, "only {judged} cases could be judged");
+}
+
+/// As many cases of the rules alone as there is time for: `FUZZ_SECONDS=n` gives more.
+fn rules_hold(seed: u64) {
+    let until = Instant::now() + Duration::from_secs(number("FUZZ_SECONDS").unwrap_or(40));
+    let (mut judged, mut incremental) = (0, 0);
+    for number in (0..).take_while(|_| Instant::now() < until) {
+        let round = Round::of_rules(seed, number);
+        let verdicts = rules::run(&round, None).unwrap();
+        for case in &round.cases {
+            let verdict = &verdicts[&case.name];
+            judged += u64::from(verdict.invalid.is_none() && !verdict.unstable);
+            incremental += u64::from(verdict.incremental);
+            if let Some(wrong) = &verdict.wrong {
+                panic!("make fuzz RULES=1 SEED={seed} CASE={}: {wrong}\n{}", case.number, case.query.sql);
+            }
+        }
+    }
+    assert!(judged > 10 && incremental > 10, "only {judged} cases could be judged, {incremental} were incremental");
+}
+
+#[test]
+fn rules_hold_over_random_queries() {
+    rules_hold(2_000);
+}
+
+#[test]
+fn rules_hold_over_other_random_queries() {
+    rules_hold(2_001);
 }
 
 #[test]

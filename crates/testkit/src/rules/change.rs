@@ -26,6 +26,20 @@ pub enum Way {
     FirstRows,
 }
 
+impl Way {
+    /// Its name, for a person.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Linear => "linear",
+            Self::Groups => "groups",
+            Self::Fold => "fold",
+            Self::State => "state",
+            Self::FirstRows => "first rows",
+        }
+    }
+}
+
 /// The old result, stored.
 pub const STORED: &str = "stored";
 

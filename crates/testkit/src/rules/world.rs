@@ -46,27 +46,36 @@ impl State {
 }
 
 impl World {
-    /// Empty tables, in an engine with these settings beside those that every session of the product has.
+    /// No tables yet, in an engine with the settings that every session of the product has.
     ///
     /// # Errors
     /// What the engine says.
-    pub fn new(tables: Vec<TableOf>, settings: &str) -> Result<Self> {
+    pub fn new() -> Result<Self> {
         let connection = Connection::open_in_memory().map_err(|cause| failed(&cause, "in memory"))?;
-        let world = Self { connection, tables, parser: Parser::new()? };
+        let world = Self { connection, tables: Vec::new(), parser: Parser::new()? };
         world.run(
             "ATTACH ':memory:' AS lake; SET threads = 1; SET asof_loop_join_threshold = 0; SET TimeZone = 'UTC'; \
              SET disabled_optimizers = 'statistics_propagation,common_subplan'",
         )?;
-        world.run(settings)?;
-        for table in &world.tables {
-            let columns: Vec<String> =
-                table.columns.iter().map(|(name, kind)| format!("\"{name}\" {kind}")).collect();
-            let (name, columns) = (&table.name, columns.join(", "));
-            world.run(&format!(
-                "CREATE TABLE lake.main.{name} ({columns}); CREATE TEMP TABLE new_{name} ({columns})"
-            ))?;
-        }
         Ok(world)
+    }
+
+    /// Adds a table, empty: `lake.main.NAME` has the old rows, `temp.main.new_NAME` the new ones.
+    ///
+    /// # Errors
+    /// What the engine says.
+    pub fn add(&mut self, table: TableOf) -> Result<()> {
+        let columns: Vec<String> = table.columns.iter().map(|(name, kind)| format!("\"{name}\" {kind}")).collect();
+        let (name, columns) = (&table.name, columns.join(", "));
+        self.run(&format!("CREATE TABLE lake.main.{name} ({columns}); CREATE TEMP TABLE new_{name} ({columns})"))?;
+        self.tables.push(table);
+        Ok(())
+    }
+
+    /// The tables.
+    #[must_use]
+    pub fn tables(&self) -> &[TableOf] {
+        &self.tables
     }
 
     /// How a query is maintained.

@@ -50,11 +50,13 @@ pub type Rows = [Vec<String>; 2];
 
 /// The tables, empty.
 pub fn world() -> World {
-    let tables = TABLES.iter().map(|table| TableOf {
-        name: table.name.to_owned(),
-        columns: table.columns.iter().map(|(name, kind, _)| ((*name).to_owned(), (*kind).to_owned())).collect(),
-    });
-    World::new(tables.collect(), "PRAGMA disable_optimizer").unwrap()
+    let mut world = World::new().unwrap();
+    world.run("PRAGMA disable_optimizer").unwrap();
+    for table in TABLES {
+        let columns = table.columns.iter().map(|(name, kind, _)| ((*name).to_owned(), (*kind).to_owned()));
+        world.add(TableOf { name: table.name.to_owned(), columns: columns.collect() }).unwrap();
+    }
+    world
 }
 
 /// Fills the tables.
