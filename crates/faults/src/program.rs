@@ -17,7 +17,6 @@ const LOOK: Duration = Duration::from_millis(20);
 #[derive(Clone, Debug)]
 pub struct Program {
     path: PathBuf,
-    worker_options: Vec<String>,
 }
 
 /// A process that is killed when it is forgotten.
@@ -56,23 +55,7 @@ impl Program {
         let Some(path) = path else {
             return Err(Error::new(Code::Configuration, "the program with fail points was not built"));
         };
-        let mut program = Self { path, worker_options: Vec::new() };
-        let output = program.command().args(["worker", "--help"]).output();
-        let help = output.map_err(|cause| broken("cannot run the program", cause))?.stdout;
-        let help = String::from_utf8_lossy(&help).into_owned();
-        // Short ones, so that what is left behind is taken over while the round lasts.
-        for (name, value) in [("--lease", "2"), ("--heartbeat-interval", "0.5"), ("--concurrency", "2")] {
-            if help.contains(&format!("{name} ")) {
-                program.worker_options.extend([name.to_owned(), value.to_owned()]);
-            }
-        }
-        Ok(program)
-    }
-
-    /// The options of a worker in a hurry.
-    #[must_use]
-    pub fn worker_options(&self) -> &[String] {
-        &self.worker_options
+        Ok(Self { path })
     }
 
     /// The program, not started yet, without any setting of the environment.

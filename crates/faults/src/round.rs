@@ -318,17 +318,43 @@ impl Running<'_> {
         Ok(attempts)
     }
 
+    /// The attempts that failed on a disk so full that the history could not be written either: that of one table, and of those
+    /// that read it. Only the logs have them.
+    fn unrecorded(&self) -> Result<Vec<Attempt>> {
+        let mut unrecorded = Vec::new();
+        let folder = self.place.folder();
+        for entry in std::fs::read_dir(folder).map_err(|cause| broken("no folder", cause))?.flatten() {
+            if !entry.file_name().to_string_lossy().starts_with("worker-") {
+                continue;
+            }
+            let log = std::fs::read_to_string(entry.path()).map_err(|cause| broken("no log", cause))?;
+            for line in log.lines().filter(|line| line.contains("could not record a failed refresh")) {
+                let time = line.split_whitespace().next().and_then(|time| time.parse::<Timestamp>().ok());
+                let Some(time) = time else { continue };
+                unrecorded.extend(TABLES.iter().map(|table| Attempt {
+                    table: table.name.to_owned(),
+                    state: "FAILED".to_owned(),
+                    worker: None,
+                    started_at: time,
+                    completed_at: Some(time),
+                }));
+            }
+        }
+        Ok(unrecorded)
+    }
+
     /// What there is after the round.
     fn judge(&mut self, session: &lake::Session, seen: &Seen, (created, last): (i64, i64)) -> Result<()> {
         for behind in self.behind(last)? {
             self.tally.hangs(behind);
         }
-        let attempts = self.attempts()?;
+        let mut attempts = self.attempts()?;
         for attempt in attempts.iter().filter(|attempt| is_left(attempt)) {
             let Attempt { table, worker, started_at, .. } = attempt;
             let worker = worker.as_deref().unwrap_or_default();
             self.tally.hangs(format!("a refresh of {table} by {worker} has been running since {started_at}"));
         }
+        attempts.extend(self.unrecorded()?);
         let all = Reader::new(session)?.look_back(created)?;
         let unexcused = |seen: &'_ &Disagreement| !is_excused(seen, &attempts);
         let seen_apart = seen.disagreements.iter().chain(&all.disagreements).filter(unexcused);

@@ -18,6 +18,9 @@ use crate::proxy::Proxy;
 /// How long a stopped process stays stopped: longer than a claim of it lasts.
 const STOPPED: Duration = Duration::from_millis(3_500);
 
+/// Short, so that what is left behind is taken over while the round lasts, and a stopped process finds that it was.
+const IN_A_HURRY: [&str; 6] = ["--lease", "3", "--heartbeat-interval", "1", "--concurrency", "2"];
+
 /// A fault that is armed: it happens when its step is reached for the `time`-th time.
 #[derive(Clone, Debug)]
 pub struct Armed {
@@ -75,7 +78,7 @@ impl Worker {
             .map(|armed| format!("{}={}@{}", armed.fault.point, armed.fault.action, armed.time))
             .collect();
         let mut command = program.command();
-        command.arg("worker").args(["--poll-interval", "1", "--grace-period", "5"]).args(program.worker_options());
+        command.arg("worker").args(["--poll-interval", "1", "--grace-period", "5"]).args(IN_A_HURRY);
         command.args(place.arguments(self.proxy.as_ref().map(Proxy::port)));
         command.env(failpoint::FAULTS, faults.join(";")).env(failpoint::LOG, self.log());
         if let Some(proxy) = &self.proxy {

@@ -156,12 +156,7 @@ fn nothing_is_lost(round: u64) {
     let outcome = run(&program, &round, &mut Deck::new(round.number), keep.as_deref().map(Path::new)).unwrap();
     let tally = outcome.tally;
     assert!(tally.number() > 0 && outcome.written.commits > 0 && outcome.seen.looks > 0, "{tally}");
-    assert_eq!((tally.lost, tally.doubled), (0, 0), "{tally}\n{}", tally.problems.join("\n"));
-    // Workers that share no claims publish one table after the other, and what one of them left behind stays until it
-    // starts again.
-    if !program.worker_options().is_empty() {
-        assert!(tally.is_clean(), "{tally}\n{}", tally.problems.join("\n"));
-    }
+    assert!(tally.is_clean(), "{tally}\n{}", tally.problems.join("\n"));
 }
 
 #[test]

@@ -43,6 +43,9 @@ const WISH: Duration = Duration::from_secs(15);
 /// How long others are kept from what somebody waits for: not for as long as the longest refresh of one of many tables takes.
 const PRIORITY: Duration = Duration::from_mins(1);
 
+/// How soon it is tried again to give back a claim where the registry could not be written, at the latest.
+const RELEASE_AGAIN: Duration = Duration::from_secs(1);
+
 /// How often a claim may be refused although nobody is seen to hold one.
 const TRIES: u32 = 20;
 
@@ -86,6 +89,7 @@ pub fn is_gone(worker: &str) -> bool {
 pub(crate) struct Held {
     registry: Arc<Registry>,
     claim: Claim,
+    lease: Lease,
     lost: Arc<AtomicBool>,
     /// The other end hears when it goes.
     _end: Sender<()>,
@@ -105,7 +109,8 @@ impl Held {
     fn keep(registry: &Arc<Registry>, claim: Claim, lease: Lease) -> Self {
         let lost = Arc::new(AtomicBool::new(false));
         let (end, ended) = channel::<()>();
-        let held = Self { registry: Arc::clone(registry), claim: claim.clone(), lost: Arc::clone(&lost), _end: end };
+        let held =
+            Self { registry: Arc::clone(registry), claim: claim.clone(), lease, lost: Arc::clone(&lost), _end: end };
         let registry = Arc::clone(registry);
         std::thread::spawn(move || {
             let mut renewed_at = Instant::now();
@@ -130,10 +135,20 @@ impl Held {
 
 impl Drop for Held {
     fn drop(&mut self) {
-        // Should it fail, the claim expires by itself.
-        if let Err(error) = self.registry.release(&self.claim) {
-            tracing::debug!(claim = %self.claim.id, %error, "could not release a claim");
-        }
+        let Err(error) = self.registry.release(&self.claim) else { return };
+        tracing::warn!(claim = %self.claim.id, %error, "could not give back a claim, trying again until it expires");
+        // Nobody waits for it here, and others would wait for the lease to end.
+        let (registry, claim, Lease { length, heartbeat }) =
+            (Arc::clone(&self.registry), self.claim.clone(), self.lease);
+        std::thread::spawn(move || {
+            let began = Instant::now();
+            while began.elapsed() < length {
+                std::thread::sleep(heartbeat.min(RELEASE_AGAIN));
+                if registry.release(&claim).is_ok() {
+                    return;
+                }
+            }
+        });
     }
 }
 
