@@ -327,10 +327,10 @@ impl DynamicTables {
         if state == RefreshState::Failed && manner.trigger == RefreshTrigger::Scheduled {
             after.consecutive_failures += 1;
             let pause = match error.is_transient() {
-                true => pause_after(after.consecutive_failures),
+                true => pause_after(after.consecutive_failures, manner.held.id()),
                 false => self.turn_of(table),
             };
-            after.retry_at = now.checked_add(pause).ok();
+            after.retry_at = next_second(now).checked_add(pause).ok();
         }
         after.last_refresh = Some(LastRefresh {
             state,
@@ -370,11 +370,17 @@ impl DynamicTables {
 }
 
 /// How long a table that failed of something that may pass waits for its next scheduled refresh: not long, then longer and
-/// longer, until moments that differ from table to table.
-fn pause_after(failures: u32) -> Duration {
+/// longer. The wait differs from claim to claim, so that workers do not all come back at once, but not within one: tables that
+/// failed together are tried again together, or else they would go apart.
+fn pause_after(failures: u32, claim: Uuid) -> Duration {
     let pause = FIRST_PAUSE.saturating_mul(2_u32.saturating_pow(failures.saturating_sub(1))).min(LONGEST_PAUSE);
-    let random = f64::from(Uuid::now_v7().as_bytes()[15]) / 255.0;
+    let random = f64::from(claim.as_bytes()[15]) / 255.0;
     pause.mul_f64(0.5 + random / 2.0)
+}
+
+/// The end of the second: what fails of one cause is written down one after the other.
+fn next_second(time: Timestamp) -> Timestamp {
+    Timestamp::from_second(time.as_second() + 1).unwrap_or(time)
 }
 
 fn empty_report(table: &DynamicTable, state: RefreshState, reason: String) -> RefreshReport {
@@ -405,4 +411,25 @@ pub(crate) fn lag(now: Timestamp, then: Option<Timestamp>) -> Option<Duration> {
 
 pub(crate) fn millis(duration: Duration) -> u64 {
     u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn tables_that_failed_together_are_tried_again_together() {
+        let claim = Uuid::now_v7();
+        let at = |millisecond, claim| {
+            next_second(Timestamp::from_millisecond(millisecond).unwrap_or_default()) + pause_after(3, claim)
+        };
+        assert_eq!(at(1_300, claim), at(1_900, claim));
+        let waits = |failures: u32| {
+            let claims = (0..=255).map(|last: u8| Uuid::from_bytes([last; 16]));
+            let waits: Vec<Duration> = claims.map(|claim| pause_after(failures, claim)).collect();
+            (waits.iter().min().copied().unwrap_or_default(), waits.iter().max().copied().unwrap_or_default())
+        };
+        assert_eq!(waits(1), (Duration::from_millis(500), Duration::from_secs(1)));
+        assert_eq!(waits(30), (LONGEST_PAUSE / 2, LONGEST_PAUSE));
+    }
 }
