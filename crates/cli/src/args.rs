@@ -402,6 +402,9 @@ pub struct ExplainArgs {
     /// Also print the SQL that a refresh runs
     #[arg(long)]
     pub sql: bool,
+    /// Refresh it now, and show where the time of that goes
+    #[arg(long, conflicts_with = "sql")]
+    pub analyze: bool,
 }
 
 /// Arguments of `verify`.

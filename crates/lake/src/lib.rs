@@ -35,8 +35,8 @@ pub use publish::{
     BOOKKEEPING_SCHEMA, Delete, NotPublished, Publication, Receipt, TableChange, Watermark, WatermarkMove,
     loses_in_catalog,
 };
-pub use session::{InterruptHandle, Rows, Session};
+pub use session::{InterruptHandle, Rows, Session, Spent, spent};
 pub use settings::Settings;
 pub use snapshot::{Change, ChangeKind, Changes, Snapshot, SnapshotId};
 pub use table::{Column, Table};
-pub use window::{Break, Window, WindowRule, at_sql};
+pub use window::{Break, Happened, Window, WindowRule, at_sql};

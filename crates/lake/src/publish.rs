@@ -40,6 +40,9 @@ pub struct Publication {
     pub provenance: Provenance,
     /// The commit message.
     pub message: String,
+    /// A snapshot that there was before, to look for the commit behind it. `None`: the transaction asks for the newest. That
+    /// only costs time where the provenance names a refresh, as no other commit has the same.
+    pub after: Option<SnapshotId>,
 }
 
 /// What happens to one table: statements first, then deletions, then insertions.
@@ -211,9 +214,14 @@ impl Session {
     ) -> std::result::Result<SnapshotId, NotPublished> {
         self.execute("BEGIN")?;
         fail_point!("transaction-begun");
-        let current =
-            format!("SELECT id::BIGINT FROM ducklake_current_snapshot({})", quote_literal(&self.lake.alias));
-        let before = self.row(&current, |row| row.get(0))?;
+        let before = match publication.after.filter(|_| !publication.provenance.refreshes.is_empty()) {
+            Some(before) => before,
+            None => {
+                let alias = quote_literal(&self.lake.alias);
+                let current = format!("SELECT id::BIGINT FROM ducklake_current_snapshot({alias})");
+                self.row(&current, |row| row.get(0))?
+            }
+        };
         // Watermarks first: whoever lost the race writes no data files.
         self.move_watermarks(&publication.watermarks)?;
         fail_point!("watermarks-moved");

@@ -3,7 +3,7 @@
 use std::cell::Cell;
 use std::fmt;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use duckdb::types::{TimeUnit, Value, ValueRef};
 use duckdb::{Connection, Row};
@@ -213,6 +213,22 @@ impl Session {
         traced(sql, || self.planned_once(read)).map_err(|failure| translate(failure, sql, 0))
     }
 
+    /// Runs a statement that makes a table of a SELECT; the result is how many rows that has. The engine says so in the one row
+    /// of the statement's result, not where it counts changed rows.
+    pub fn create_as(&self, sql: &str) -> Result<u64> {
+        Ok(self.counts(sql)?.first().copied().unwrap_or_default())
+    }
+
+    /// The first column of a statement that gives texts: a VARCHAR needs no rendering, and so no look at the types.
+    pub fn texts(&self, sql: &str) -> Result<Vec<Option<String>>> {
+        let read = || -> duckdb::Result<_> {
+            let mut statement = self.connection.prepare(sql)?;
+            let rows = statement.query_map([], |row| row.get(0))?;
+            rows.collect()
+        };
+        traced(sql, || self.planned_once(read)).map_err(|failure| translate(failure, sql, 0))
+    }
+
     /// Names and types of what a SELECT gives, without running it.
     pub fn describe(&self, select: &str) -> Result<Vec<(String, String)>> {
         let read = || -> duckdb::Result<_> {
@@ -256,15 +272,36 @@ impl Session {
     }
 }
 
+/// What statements to the lake have taken of a thread's time.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Spent {
+    /// How long they took.
+    pub time: Duration,
+    /// How many they were.
+    pub statements: u64,
+}
+
+thread_local! {
+    static SPENT: Cell<Spent> = const { Cell::new(Spent { time: Duration::ZERO, statements: 0 }) };
+}
+
+/// What all statements of this thread to any lake have taken so far. Of value is the difference of two of these.
+#[must_use]
+pub fn spent() -> Spent {
+    SPENT.get()
+}
+
 /// Runs something that is one statement to the engine, and says in the log how long it took.
 fn traced<T>(sql: &str, run: impl FnOnce() -> T) -> T {
-    if !tracing::enabled!(tracing::Level::TRACE) {
-        return run();
-    }
     let began = Instant::now();
     let result = run();
-    let shown = if may_hold_secrets(sql) { first_word(sql) } else { sql };
-    tracing::trace!(ms = began.elapsed().as_secs_f64() * 1e3, sql = shown, "statement");
+    let took = began.elapsed();
+    let before = SPENT.get();
+    SPENT.set(Spent { time: before.time + took, statements: before.statements + 1 });
+    if tracing::enabled!(tracing::Level::TRACE) {
+        let shown = if may_hold_secrets(sql) { first_word(sql) } else { sql };
+        tracing::trace!(ms = took.as_secs_f64() * 1e3, sql = shown, "statement");
+    }
     result
 }
 

@@ -6,6 +6,7 @@ use duckdb::Row;
 use error::{Code, Error, Result};
 use jiff::Timestamp;
 
+use crate::window::Happened;
 use crate::{Provenance, Session};
 
 /// The id of a state of the whole lake; one sequence for all tables.
@@ -29,6 +30,16 @@ pub struct Changes {
     pub oldest: SnapshotId,
     /// What happened, in the order of snapshots.
     pub changes: Vec<Change>,
+    /// The same as windows want it; see [`Session::windows_known`]. `None`: nobody has looked.
+    pub happened: Option<Happened>,
+}
+
+impl Changes {
+    /// Of a lake of which nothing but the newest snapshot is known.
+    #[must_use]
+    pub const fn none(current: Snapshot) -> Self {
+        Self { current, oldest: 0, changes: Vec::new(), happened: None }
+    }
 }
 
 /// One thing that one snapshot did to one object.
@@ -138,33 +149,38 @@ impl Session {
         })?;
         let Some((newest, _, _, oldest)) = rows.last() else {
             let current = self.current_snapshot()?;
-            return Ok(Changes { current, oldest: current.id, changes: Vec::new() });
+            return Ok(Changes { oldest: current.id, ..Changes::none(current) });
         };
         let (current, oldest) = (newest.time()?, *oldest);
-        let mut happened = Vec::new();
+        let mut changes = Vec::new();
+        let mut snapshots = Vec::with_capacity(rows.len());
         let mut before = since;
         for (snapshot, made, extra_info, _) in &rows {
+            let made = parse_changes(made);
             if snapshot.id == since {
+                snapshots.push((snapshot.id, made));
                 continue;
             }
             let time = snapshot.time()?.time;
             // Ids have no gaps unless something was expired.
             if snapshot.id > before + 1 {
                 let (snapshot, kind) = (snapshot.id - 1, ChangeKind::Forgotten);
-                happened.push(Change { snapshot, time, table_id: None, name: None, kind, ours: false });
+                changes.push(Change { snapshot, time, table_id: None, name: None, kind, ours: false });
             }
             before = snapshot.id;
             let ours = extra_info.as_deref().is_some_and(|text| Provenance::parse(text).is_some());
-            happened.extend(parse_changes(made).into_iter().map(|made| Change {
+            changes.extend(made.iter().map(|made| Change {
                 snapshot: snapshot.id,
                 time,
                 table_id: made.table_id,
-                name: made.name,
+                name: made.name.clone(),
                 kind: made.kind,
                 ours,
             }));
+            snapshots.push((snapshot.id, made));
         }
-        Ok(Changes { current, oldest, changes: happened })
+        let happened = Happened { since, snapshots, current: current.id };
+        Ok(Changes { current, oldest, changes, happened: Some(happened) })
     }
 }
 

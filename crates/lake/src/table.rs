@@ -250,10 +250,11 @@ impl Session {
         );
         let sizes = self.rows(&sql, |row| Ok((row.get(0)?, (row.get(1)?, row.get(2)?, row.get(3)?))))?;
         let sizes: HashMap<i64, (i64, i64, i64)> = sizes.into_iter().collect();
-        let inlined = self.count_inlined(&ids, "end_snapshot IS NULL")?;
+        let inlined = self.count_inlined(&ids, ["end_snapshot IS NULL"])?;
         for table in tables {
             let (rows, files, bytes) = sizes.get(&table.id).copied().unwrap_or_default();
-            let rows = rows + inlined.get(&table.id).copied().unwrap_or_default();
+            let [inlined] = inlined.get(&table.id).copied().unwrap_or([0]);
+            let rows = rows + inlined;
             table.rows = u64::try_from(rows).unwrap_or_default();
             table.files = u64::try_from(files).unwrap_or_default();
             table.bytes = u64::try_from(bytes).unwrap_or_default();
@@ -261,8 +262,12 @@ impl Session {
         Ok(())
     }
 
-    /// How many rows kept in the catalog itself fulfil `condition`, by table.
-    pub(crate) fn count_inlined(&self, ids: &[i64], condition: &str) -> Result<HashMap<i64, i64>> {
+    /// How many rows kept in the catalog itself fulfil each of the conditions, by table.
+    pub(crate) fn count_inlined<const N: usize>(
+        &self,
+        ids: &[i64],
+        conditions: [&str; N],
+    ) -> Result<HashMap<i64, [i64; N]>> {
         let inlined = self.metadata("ducklake_inlined_data_tables");
         let sql =
             format!("SELECT DISTINCT table_id::BIGINT, table_name FROM {inlined} WHERE table_id IN ({})", list(ids));
@@ -270,15 +275,25 @@ impl Session {
         if places.is_empty() {
             return Ok(HashMap::new());
         }
+        let counted: String = (0..N).map(|n| format!(", count(*) FILTER ({}) AS count{n}", conditions[n])).collect();
+        let any = conditions.map(|condition| format!("({condition})")).join(" OR ");
         let counts: Vec<String> = places
             .iter()
             .map(|(id, place)| {
                 let place = self.metadata(&quote_identifier(place));
-                format!("SELECT {id}::BIGINT AS id, count(*) AS count FROM {place} WHERE {condition}")
+                format!("SELECT {id}::BIGINT AS id{counted} FROM {place} WHERE {any}")
             })
             .collect();
-        let sql = format!("SELECT id, sum(count)::BIGINT FROM ({}) GROUP BY id", counts.join(" UNION ALL "));
-        Ok(self.rows(&sql, |row| Ok((row.get(0)?, row.get(1)?)))?.into_iter().collect())
+        let sums: String = (0..N).map(|n| format!(", sum(count{n})::BIGINT")).collect();
+        let sql = format!("SELECT id{sums} FROM ({}) GROUP BY id", counts.join(" UNION ALL "));
+        let read = |row: &Row<'_>| -> duckdb::Result<(i64, [i64; N])> {
+            let mut counts = [0; N];
+            for (n, count) in counts.iter_mut().enumerate() {
+                *count = row.get(n + 1)?;
+            }
+            Ok((row.get(0)?, counts))
+        };
+        Ok(self.rows(&sql, read)?.into_iter().collect())
     }
 }
 

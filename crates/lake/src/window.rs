@@ -4,6 +4,7 @@
 //! bounds come from experiments, which the differential test of this crate repeats: an engine upgrade that changes
 //! one of them fails there.
 
+use std::borrow::Cow;
 use std::collections::{HashMap, HashSet};
 
 use error::{Code, Error, Result};
@@ -184,10 +185,13 @@ fn prefix_list(columns: &[String]) -> String {
 }
 
 /// What happened in the lake, snapshot by snapshot, as far as a window needs it.
-struct Happened {
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Happened {
+    /// The first snapshot that was looked at.
+    pub(crate) since: SnapshotId,
     /// (snapshot, what it did), in order.
-    snapshots: Vec<(SnapshotId, Vec<Made>)>,
-    current: SnapshotId,
+    pub(crate) snapshots: Vec<(SnapshotId, Vec<Made>)>,
+    pub(crate) current: SnapshotId,
 }
 
 impl Happened {
@@ -236,10 +240,25 @@ impl Session {
 
     /// The windows of several tables, in their order, for the price of one.
     pub fn windows(&self, tables: &[TableName], from: SnapshotId, to: SnapshotId) -> Result<Vec<Window>> {
+        self.windows_known(tables, from, to, None)
+    }
+
+    /// The same, where it is known already what happened in the lake. That may be long ago: what came after it is
+    /// looked at before anything is published, by [`Session::windows_hold`].
+    pub fn windows_known(
+        &self,
+        tables: &[TableName],
+        from: SnapshotId,
+        to: SnapshotId,
+        known: Option<&Happened>,
+    ) -> Result<Vec<Window>> {
         if from > to {
             return Err(Error::new(Code::Internal, format!("a window from snapshot {from} back to {to}")));
         }
-        let happened = self.happened_since(from)?;
+        let known = known.filter(|known| known.since <= from && to <= known.current);
+        let happened =
+            known.map_or_else(|| self.happened_since(from).map(Cow::Owned), |known| Ok(Cow::Borrowed(known)))?;
+        let happened = &*happened;
         let lives = self.lives(tables, from)?;
         let mut windows: Vec<Window> = tables
             .iter()
@@ -255,18 +274,18 @@ impl Session {
                     alias: self.lake.alias.clone(),
                     table_id: None,
                 };
-                match find_break(table, &window, &happened, &lives) {
+                match find_break(table, &window, happened, &lives) {
                     Ok(id) => {
                         window.table_id = Some(id);
-                        window.rule = choose(id, &window, &happened);
+                        window.rule = choose(id, &window, happened);
                     }
                     Err(broken) => window.rule = WindowRule::Broken(broken),
                 }
                 window
             })
             .collect();
-        self.check_columns(&mut windows, &happened)?;
-        self.estimate(&mut windows, &happened)?;
+        self.check_columns(&mut windows, happened)?;
+        self.estimate(&mut windows, happened)?;
         Ok(windows)
     }
 
@@ -301,7 +320,7 @@ impl Session {
             Ok(((row.get::<_, SnapshotId>(0)?, parse_changes(&made.unwrap_or_default())), row.get(2)?))
         })?;
         let current = snapshots.last().map_or(from, |(id, _)| *id);
-        Ok(Happened { snapshots, current })
+        Ok(Happened { since: from, snapshots, current })
     }
 
     /// Everything that had one of these names since `from`.
@@ -392,11 +411,10 @@ impl Session {
         if !inlining.is_empty() {
             let came = format!("begin_snapshot > {from} AND begin_snapshot <= {to}");
             let went = format!("end_snapshot > {from} AND end_snapshot <= {to}");
-            for (id, count) in self.count_inlined(&inlining, &came)? {
-                sizes.entry(id).or_default().0 += count;
-            }
-            for (id, count) in self.count_inlined(&inlining, &went)? {
-                sizes.entry(id).or_default().1 += count;
+            for (id, [came, went]) in self.count_inlined(&inlining, [&came, &went])? {
+                let size = sizes.entry(id).or_default();
+                size.0 += came;
+                size.1 += went;
             }
         }
         for window in windows {

@@ -40,6 +40,15 @@ impl Analysis {
     }
 }
 
+/// The analysis of a query that is about to be registered.
+pub(crate) struct NewAnalysis {
+    query: String,
+    default_schema: String,
+    /// The newest snapshot when it was begun.
+    current: SnapshotId,
+    analysis: Arc<Analysis>,
+}
+
 /// Analyses that are still right: nothing in the lake changed its shape since.
 #[derive(Default)]
 pub(crate) struct AnalysisCache {
@@ -106,8 +115,28 @@ impl DynamicTables {
             .map_err(|error| no_longer_binds(error, definition))
     }
 
+    /// The analysis of a query that is not registered, and the lake's newest snapshot when it was begun. As long as that is the
+    /// newest one, the same query is not analysed again: what is created is checked first.
+    pub(crate) fn analyse_new(&self, query: &str, default_schema: &str) -> Result<(Arc<Analysis>, SnapshotId)> {
+        let current = self.session.current_snapshot()?.id;
+        let is_same = |known: &&NewAnalysis| {
+            known.current == current && known.query == query && known.default_schema == default_schema
+        };
+        if let Some(known) = self.new_analysis.borrow().as_ref().filter(is_same) {
+            return Ok((Arc::clone(&known.analysis), current));
+        }
+        let analysis = Arc::new(self.analyse_query(query, default_schema)?);
+        *self.new_analysis.borrow_mut() = Some(NewAnalysis {
+            query: query.to_owned(),
+            default_schema: default_schema.to_owned(),
+            current,
+            analysis: Arc::clone(&analysis),
+        });
+        Ok((analysis, current))
+    }
+
     /// The analysis of a query whose unqualified names are looked up in `default_schema`.
-    pub(crate) fn analyse_query(&self, query: &str, default_schema: &str) -> Result<Analysis> {
+    fn analyse_query(&self, query: &str, default_schema: &str) -> Result<Analysis> {
         self.analyse_query_over(query, default_schema, None)
     }
 
@@ -118,8 +147,9 @@ impl DynamicTables {
             .map_err(|error| place_binder_error(error, &query.text))
             .map_err(|error| self.perhaps_not_initialised(error, default_schema))?;
         // A timestamp with time zone falls on another day in another zone.
-        let zone = self.session.query("SELECT current_setting('TimeZone')")?.rows;
-        let identity = format!("{}\n{zone:?}", plan.identity(&self.parser)?);
+        let zone = self.session.texts("SELECT current_setting('TimeZone')::VARCHAR")?;
+        // As earlier versions wrote it: another text would make every table start over.
+        let identity = format!("{}\n{:?}", plan.identity(&self.parser)?, [zone]);
         Ok(Analysis { plan, identity })
     }
 

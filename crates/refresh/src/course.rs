@@ -97,7 +97,7 @@ impl DynamicTables {
             Some(since) => (since, self.session.changes_since(since)?),
             None => {
                 let current = self.session.current_snapshot()?;
-                (current.id, Changes { current, oldest: 0, changes: Vec::new() })
+                (current.id, Changes::none(current))
             }
         };
         Ok(self.course_with(tables, since, changes))

@@ -56,8 +56,8 @@ impl DynamicTables {
             (Some(_), _) => {}
             (None, _) => self.name_is_free(&name, statement, text)?,
         }
-        let current = self.session.current_snapshot()?.id;
-        let (analysis, table) = self.define(statement, text, &name, &tables, existing.as_ref())?;
+        let (analysis, current) = self.analysed(statement, text)?;
+        let table = self.define(statement, text, &name, &tables, existing.as_ref(), &analysis)?;
         let known = (&analysis, current);
         let warnings = notices(&analysis, &table, &tables);
         let mut result = match existing {
@@ -95,7 +95,13 @@ impl DynamicTables {
             .with_hint(format!("Choose another name, or drop the {what} first.")))
     }
 
-    /// The analysed query and the table as it would be registered.
+    /// The analysed query, and the lake's newest snapshot when that was begun.
+    pub(crate) fn analysed(&self, statement: &CreateDynamicTable, text: &str) -> Result<(Arc<Analysis>, SnapshotId)> {
+        self.analyse_new(&statement.query, self.lake.schema())
+            .map_err(|error| shift_span(error, &statement.query, statement.query_offset, text))
+    }
+
+    /// The table as it would be registered.
     pub(crate) fn define(
         &self,
         statement: &CreateDynamicTable,
@@ -103,10 +109,10 @@ impl DynamicTables {
         name: &TableName,
         tables: &Registered,
         existing: Option<&DynamicTable>,
-    ) -> Result<(Arc<Analysis>, DynamicTable)> {
+        analysis: &Analysis,
+    ) -> Result<DynamicTable> {
         let in_text = |error: Error| shift_span(error, &statement.query, statement.query_offset, text);
         statement.properties.check()?;
-        let analysis = self.analyse_query(&statement.query, self.lake.schema()).map_err(in_text)?;
         let (incremental, reason) =
             resolve_mode(statement.properties.refresh_mode, &analysis.plan, &statement.query).map_err(in_text)?;
         let sources = self.registered_sources(&analysis.plan, tables)?;
@@ -132,7 +138,7 @@ impl DynamicTables {
             progress: existing.map_or_else(Progress::default, |existing| existing.progress.clone()),
         };
         self.refuse_cycle(&table, tables).map_err(|error| error.with_span(statement.name.span(text)))?;
-        Ok((Arc::new(analysis), table))
+        Ok(table)
     }
 
     fn refuse_cycle(&self, table: &DynamicTable, tables: &[DynamicTable]) -> Result<()> {

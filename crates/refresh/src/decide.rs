@@ -15,11 +15,12 @@ use crate::choose::{Chosen, Figures, choose, too_many_groups};
 use crate::course::Course;
 use crate::measured::{Expected, LOOKED_BACK, Measured};
 use crate::news::foreign_write;
-use crate::prepare::{Attempt, Prepared, Steps, Target};
+use crate::prepare::{Attempt, Prepared, Target};
 use crate::recover::Agreement;
 use crate::reshape::{Reshape, reshape};
 use crate::sources::{SourceChanges, Told, is_disturbed};
 use crate::state::KnownState;
+use crate::steps::Steps;
 use crate::tables::DynamicTables;
 
 /// What is known of a table before its change is computed.
@@ -205,7 +206,7 @@ impl DynamicTables {
         let moved = plan.follows_time && clock.moved();
         let told = match course.unpublished.breaks(plan) {
             Some(reason) => Told::Broken(reason),
-            None => self.windows(&spans)?,
+            None => self.windows(&spans, &course.changes)?,
         };
         let windows = match told {
             Told::Windows(windows) => windows,

@@ -11,9 +11,10 @@ use uuid::Uuid;
 
 use crate::course::{Course, refresh_graph};
 use crate::group::{failed_upstream, read_at};
-use crate::prepare::{Prepared, Steps};
+use crate::prepare::Prepared;
 use crate::recover::Agreement;
 use crate::report::{DryRun, RefreshRequest};
+use crate::steps::Steps;
 use crate::tables::DynamicTables;
 
 impl DynamicTables {

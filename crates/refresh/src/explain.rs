@@ -13,9 +13,9 @@ use uuid::Uuid;
 use crate::choose::{Chosen, Figures};
 use crate::course::{Course, with_upstream};
 use crate::decide::{Outcome, Situation};
-use crate::prepare::Steps;
 use crate::shape::Shape;
 use crate::sources::Told;
+use crate::steps::Steps;
 use crate::tables::DynamicTables;
 
 /// Why a table is refreshed the way it is.
@@ -195,7 +195,7 @@ impl DynamicTables {
         let from = if situation.start_over.is_some() { None } else { table.progress.data_version };
         let spans =
             self.spans(plan, from, course.version.id, &course.tables, &course.unpublished, &course.changes.changes)?;
-        let windows = match self.windows(&spans)? {
+        let windows = match self.windows(&spans, &course.changes)? {
             Told::Windows(windows) => Some(windows),
             Told::Broken(_) => None,
         };

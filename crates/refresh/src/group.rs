@@ -17,10 +17,11 @@ use uuid::Uuid;
 
 use crate::course::{Course, Manner, graph, is_isolated, refresh_graph};
 use crate::decide::{Outcome, Situation};
-use crate::prepare::{Prepared, Steps};
+use crate::prepare::Prepared;
 use crate::record::lag;
 use crate::recover::Agreement;
 use crate::report::RefreshReport;
+use crate::steps::Steps;
 use crate::tables::DynamicTables;
 
 /// How often a change is computed again because the sources were compacted, or the table was published by somebody
@@ -238,6 +239,7 @@ impl DynamicTables {
 
     fn compute_table(&self, course: &mut Course, position: usize, run: &mut Run<'_, '_>) -> Result<Turn> {
         let started = Instant::now();
+        let mut steps = Steps::start();
         let manner = run.manner;
         let mut table = course.tables[position].clone();
         let id = table.definition.id;
@@ -282,7 +284,7 @@ impl DynamicTables {
             }
         }
         begin(&refresh)?;
-        let mut steps = Steps::start();
+        steps.end("begin");
         match self.computed(course, &mut table, full, is_begun, &mut steps) {
             Ok(Some((watermark, situation, outcome))) => Ok(Turn::Pending(Box::new(Pending {
                 position,
@@ -371,6 +373,8 @@ impl DynamicTables {
     /// those that were dropped.
     fn look_again(&self, course: &mut Course, again: &HashSet<Uuid>) -> Result<Vec<Uuid>> {
         self.forget_watermarks(course);
+        // Compaction that has come since makes other rules right: the lake is asked again how a change is read.
+        course.changes.happened = None;
         let mut gone = Vec::new();
         for position in again.iter().filter_map(|id| course.tables.position(*id)).collect::<Vec<_>>() {
             let table = &mut course.tables[position];

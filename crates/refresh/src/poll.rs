@@ -292,7 +292,7 @@ impl DynamicTables {
             Some(since) => Ok((since, self.session.changes_since(since)?)),
             None => {
                 let current = self.session.current_snapshot()?;
-                Ok((current.id, Changes { current, oldest: 0, changes: Vec::new() }))
+                Ok((current.id, Changes::none(current)))
             }
         }
     }

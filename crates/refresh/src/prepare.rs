@@ -1,8 +1,6 @@
 //! Computing a change outside any lake transaction: every read is pinned to a snapshot, every result goes to a
 //! temporary table, which spills to disk when memory is short.
 
-use std::time::{Duration, Instant};
-
 use error::{Code, Error, Result};
 use incremental::apply;
 use incremental::render::{Reading, Renderer};
@@ -15,6 +13,7 @@ use sql::names::{TableName, quote_identifier};
 
 use crate::sources::SourceChanges;
 use crate::state::{KnownState, StateChange};
+use crate::steps::Steps;
 use crate::tables::DynamicTables;
 
 /// From here on not every HUGEINT has a DOUBLE.
@@ -79,42 +78,6 @@ pub(crate) enum Attempt {
     Prepared(Prepared),
     /// Compute in full instead, for this reason.
     Full(String),
-}
-
-/// Measures the steps of a refresh.
-#[derive(Debug)]
-pub(crate) struct Steps {
-    pub done: Vec<(&'static str, Duration)>,
-    since: Instant,
-}
-
-impl Steps {
-    pub fn start() -> Self {
-        Self { done: Vec::new(), since: Instant::now() }
-    }
-
-    /// Ends a step and begins the next.
-    pub fn end(&mut self, name: &'static str) {
-        self.add(name, self.since.elapsed());
-    }
-
-    /// Adds a step that somebody else has measured, and begins the next.
-    pub fn add(&mut self, name: &'static str, took: Duration) {
-        match self.done.iter_mut().find(|(known, _)| *known == name) {
-            Some((_, sum)) => *sum += took,
-            None => self.done.push((name, took)),
-        }
-        self.since = Instant::now();
-    }
-
-    /// As the history keeps them.
-    pub fn to_json(&self) -> serde_json::Value {
-        let step = |(step, took): &(&str, Duration)| {
-            // Microseconds tell enough.
-            serde_json::json!({ "step": step, "ms": (took.as_secs_f64() * 1e6).round() / 1e3 })
-        };
-        self.done.iter().map(step).collect()
-    }
 }
 
 impl DynamicTables {

@@ -3,13 +3,13 @@
 //! be published.
 
 use std::sync::atomic::Ordering;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use backon::{BlockingRetryable, ExponentialBuilder};
 use error::{Code, Error, Result};
 use failpoint::fail_point;
 use lake::{
-    NotPublished, ProvenanceEntry, Publication, Receipt, Snapshot, TableChange, Watermark, WatermarkMove,
+    NotPublished, ProvenanceEntry, Publication, Receipt, Snapshot, SnapshotId, TableChange, Watermark, WatermarkMove,
     loses_in_catalog,
 };
 use registry::{DynamicTable, RefreshState};
@@ -20,6 +20,7 @@ use crate::claimed::Held;
 use crate::course::Course;
 use crate::group::{Pending, Run, reads_any};
 use crate::state::state_table;
+use crate::steps::Stopwatch;
 use crate::tables::DynamicTables;
 
 /// How often a publication that met a conflict is tried in all.
@@ -64,7 +65,7 @@ impl DynamicTables {
     /// overtaken is computed again.
     pub(crate) fn publish_pending(&self, course: &mut Course, run: &mut Run<'_, '_>) -> Result<()> {
         let mut pending = std::mem::take(&mut run.pending);
-        let began = Instant::now();
+        let began = Stopwatch::start();
         for table in &mut pending {
             table.steps.end("wait");
         }
@@ -73,7 +74,7 @@ impl DynamicTables {
                 .iter()
                 .map(|table| table.prepared().map(|_| self.part(course, table)).transpose())
                 .collect::<Result<Vec<_>>>()?;
-            let publication = publication(&pending, &parts);
+            let publication = publication(&pending, &parts, course.version.id);
             let refusal = if publication.watermarks.is_empty() {
                 if self.windows_hold(&pending)? {
                     let nothing = parts.iter().map(|_| None).collect();
@@ -325,8 +326,8 @@ fn backoff() -> ExponentialBuilder {
 }
 
 /// Everything that is to be written in one transaction.
-fn publication(pending: &[Pending], parts: &[Option<Part>]) -> Publication {
-    let mut publication = Publication::default();
+fn publication(pending: &[Pending], parts: &[Option<Part>], version: SnapshotId) -> Publication {
+    let mut publication = Publication { after: Some(version), ..Publication::default() };
     let mut names: Vec<&TableName> = Vec::new();
     let mut action = "";
     for (pending, part) in pending.iter().zip(parts) {

@@ -15,6 +15,7 @@ use crate::course::{Course, Manner, graph};
 use crate::group::{Pending, Run};
 use crate::publish::Published;
 use crate::report::RefreshReport;
+use crate::steps::{Cost, Stopwatch};
 use crate::tables::DynamicTables;
 
 /// The pause after the first failure that may pass, and the longest one.
@@ -85,19 +86,18 @@ impl DynamicTables {
         run: &mut Run<'_, '_>,
         mut pending: Vec<Pending>,
         published: Vec<Option<Published>>,
-        began: Instant,
+        began: Stopwatch,
     ) -> Result<()> {
         let mut all_finished = Vec::new();
         self.record_advances(course)?;
         // Each bears its own writing, and its part of the commit that they share.
         let applying: Duration = published.iter().flatten().map(|published| published.applying).sum();
-        let shared = began.elapsed().saturating_sub(applying);
-        let share = shared / u32::try_from(pending.len()).unwrap_or(u32::MAX).max(1);
+        let share = began.cost().without_lake(applying).share(pending.len());
         for (pending, published) in pending.iter_mut().zip(&published) {
             let applying = published.as_ref().map_or(Duration::ZERO, |published| published.applying);
-            pending.steps.add("apply", applying);
+            pending.steps.add("apply", Cost { took: applying, lake: applying, ..Cost::default() });
             pending.steps.add("commit", share);
-            let took = pending.computing + applying + share;
+            let took = pending.computing + applying + share.took;
             all_finished.push(self.finished(course, pending, published.as_ref(), took)?);
         }
         if let Err(error) = self.registry.finish_refreshes(&all_finished) {
@@ -175,13 +175,14 @@ impl DynamicTables {
             after.fence = watermark.fence;
             self.moved_watermark(course, watermark.clone());
             self.remember_left_state(definition.id, &watermark.refresh_id, outcome.leaves_state);
+            self.remember_state(definition.id, &watermark.refresh_id, outcome.prepared.as_ref());
             if *reshaped {
                 // What was known of the queries that read it was known of its old columns.
                 self.analyses.borrow_mut().clear();
             }
             after.target_table_id = match situation.target {
                 Some(target) if !reshaped => Some(target.id),
-                _ => self.session.table(&definition.name, None)?.map(|known| known.id),
+                _ => self.session.table_ids(std::slice::from_ref(&definition.name))?.pop().flatten(),
             };
             let rows = situation.target.map_or(0, |target| target.rows);
             after.rows = Some((rows + inserted).saturating_sub(deleted));

@@ -9,6 +9,8 @@ use registry::{RefreshAction, RefreshState, RefreshTrigger};
 use sql::names::{ObjectName, TableName};
 use sql::properties::TargetLag;
 
+use crate::steps::Step;
+
 /// Which tables to refresh, and how.
 #[derive(Clone, Debug)]
 pub struct RefreshRequest {
@@ -54,7 +56,7 @@ pub struct RefreshReport {
     /// After a failure: when it is tried again.
     pub retry_at: Option<Timestamp>,
     /// Where the time went, step by step.
-    pub steps: Vec<(&'static str, Duration)>,
+    pub steps: Vec<Step>,
     /// What went wrong.
     pub error: Option<Error>,
 }

@@ -7,7 +7,7 @@ use error::{Code, Error, Result};
 use incremental::clock::Clock;
 use incremental::render::{Inputs, SourceState};
 use incremental::{Plan, StageChange, apply};
-use lake::{Break, Change, ChangeKind, SnapshotId, Window, WindowRule};
+use lake::{Break, Change, ChangeKind, Changes, SnapshotId, Window, WindowRule};
 use registry::DynamicTable;
 use sql::names::{TableName, quote_identifier};
 
@@ -149,8 +149,8 @@ impl DynamicTables {
     }
 
     /// The windows of all sources, or why one of them cannot be had. Sources that are looked at between the same
-    /// snapshots, which is all plain tables, cost as much as one.
-    pub(crate) fn windows(&self, spans: &[Span]) -> Result<Told> {
+    /// snapshots, which is all plain tables, cost as much as one. `changes` is what the course knows of the lake.
+    pub(crate) fn windows(&self, spans: &[Span], changes: &Changes) -> Result<Told> {
         let mut windows: Vec<Option<Window>> = spans.iter().map(|span| self.shared.borrow().window(span)).collect();
         for position in 0..spans.len() {
             if windows[position].is_some() {
@@ -166,7 +166,8 @@ impl DynamicTables {
                 .filter(|other| spans[*other].from == span.from && spans[*other].to == span.to)
                 .collect();
             let tables: Vec<TableName> = alike.iter().map(|other| spans[*other].table.clone()).collect();
-            for (other, window) in alike.into_iter().zip(self.session.windows(&tables, from, span.to)?) {
+            let told = self.session.windows_known(&tables, from, span.to, changes.happened.as_ref())?;
+            for (other, window) in alike.into_iter().zip(told) {
                 if let WindowRule::Broken(cause) = window.rule {
                     return broken(&window.table, from, cause).map(Told::Broken);
                 }

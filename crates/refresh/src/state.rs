@@ -42,6 +42,15 @@ pub(crate) struct KnownState<'a> {
     pub stored: std::result::Result<String, String>,
 }
 
+/// A state table that is known to belong to what a table holds.
+#[derive(Clone, Debug)]
+pub(crate) struct WrittenState {
+    /// The refresh that wrote both.
+    refresh: String,
+    /// The state table in the lake.
+    id: i64,
+}
+
 /// What happens to a state table along with its dynamic table.
 #[derive(Debug)]
 pub(crate) struct StateChange {
@@ -126,7 +135,13 @@ impl DynamicTables {
         let (Some(refresh), Some(published)) = (&table.progress.refresh_id, table.progress.snapshot) else {
             return Ok(Err("it is not known which refresh wrote it".to_owned()));
         };
-        let Some(id) = self.session.table_ids(std::slice::from_ref(name))?.pop().flatten() else {
+        let known =
+            self.written_states.borrow().get(&table.definition.id).filter(|state| state.refresh == *refresh).cloned();
+        let id = match &known {
+            Some(state) => Some(state.id),
+            None => self.session.table_ids(std::slice::from_ref(name))?.pop().flatten(),
+        };
+        let Some(id) = id else {
             return Ok(Err("there is none".to_owned()));
         };
         // Up to its data version nobody had touched it, also where that moved on after it was published.
@@ -145,9 +160,30 @@ impl DynamicTables {
             return Ok(Err("somebody else changed it".to_owned()));
         }
         let relation = format!("{} AT (VERSION => {snapshot})", name.quoted(self.lake.alias()));
-        let marks = self.session.query(&format!("SELECT {MARK} FROM {relation} WHERE {MARK} IS NOT NULL"))?.rows;
-        let expected = vec![vec![Some(mark(refresh))]];
-        Ok(if marks == expected { Ok(relation) } else { Err("it is that of an earlier refresh".to_owned()) })
+        // What this process wrote along with the table's content, and nobody touched, need not be read to be known. Should the
+        // table have another content after all, its watermark cannot be moved.
+        let is_continued = known.is_some() || {
+            let marks = self.session.texts(&format!("SELECT {MARK} FROM {relation} WHERE {MARK} IS NOT NULL"))?;
+            marks == [Some(mark(refresh))]
+        };
+        if !is_continued {
+            return Ok(Err("it is that of an earlier refresh".to_owned()));
+        }
+        let state = WrittenState { refresh: refresh.clone(), id };
+        self.written_states.borrow_mut().insert(table.definition.id, state);
+        Ok(Ok(relation))
+    }
+
+    /// Remembers that a table was published by a refresh, and with it the state table that it is known to have had, or not.
+    pub(crate) fn remember_state(&self, table: Uuid, refresh: &str, prepared: Option<&Prepared>) {
+        let mut known = self.written_states.borrow_mut();
+        let Some(mut state) = known.remove(&table) else { return };
+        // One that is made anew has an id that is not known yet.
+        let is_continued = |prepared: &Prepared| prepared.state.as_ref().is_some_and(|state| state.delete.is_some());
+        if prepared.is_some_and(is_continued) {
+            refresh.clone_into(&mut state.refresh);
+            known.insert(table, state);
+        }
     }
 
     /// Whether the catalog tells of anything that somebody else may have done to the state table of a table since a
@@ -404,8 +440,8 @@ impl DynamicTables {
             return Ok(None);
         }
         let relation = name.quoted(self.lake.alias());
-        let marks = self.session.query(&format!("SELECT {MARK} FROM {relation} WHERE {MARK} IS NOT NULL"))?.rows;
-        if marks != vec![vec![Some(mark(refresh))]] {
+        let marks = self.session.texts(&format!("SELECT {MARK} FROM {relation} WHERE {MARK} IS NOT NULL"))?;
+        if marks != [Some(mark(refresh))] {
             return Ok(None);
         }
         let names: Vec<String> = fold.columns().into_iter().map(|(name, _)| name).collect();

@@ -143,7 +143,7 @@ impl DynamicTables {
         let since = tables.iter().filter_map(|table| table.progress.data_version).min();
         let changes = match since {
             Some(since) => self.session.changes_since(since)?,
-            None => Changes { current: self.session.current_snapshot()?, oldest: 0, changes: Vec::new() },
+            None => Changes::none(self.session.current_snapshot()?),
         };
         let schedule = self.schedule(&tables, &changes, now)?;
         Ok(Overview { tables, now, changes, schedule })

@@ -12,13 +12,14 @@ use sql::names::{ObjectName, TableName};
 use sql::query::Parser;
 use uuid::Uuid;
 
-use crate::analysis::AnalysisCache;
+use crate::analysis::{AnalysisCache, NewAnalysis};
 use crate::choose::AutoPolicy;
 use crate::claimed::Lease;
 use crate::measured::MeasuredTables;
 use crate::poll::Quiet;
 use crate::registered::Registered;
 use crate::shared::SharedReads;
+use crate::state::WrittenState;
 use crate::temporaries::Temporaries;
 
 /// The dynamic tables of one lake: what they are (registry) and what they hold (lake).
@@ -41,6 +42,8 @@ pub struct DynamicTables {
     pub(crate) quiet: Cell<Option<Quiet>>,
     pub(crate) parser: Parser,
     pub(crate) analyses: RefCell<AnalysisCache>,
+    /// What was last analysed before it is registered.
+    pub(crate) new_analysis: RefCell<Option<NewAnalysis>>,
     /// The temporary tables and views of the refresh that is running.
     pub(crate) temporaries: RefCell<Temporaries>,
     /// What several tables of the course that is run read alike.
@@ -51,6 +54,8 @@ pub struct DynamicTables {
     pub(crate) measured: RefCell<MeasuredTables>,
     /// The watermarks that this process has moved, by table.
     pub(crate) watermarks: RefCell<HashMap<String, Watermark>>,
+    /// The state tables that are known to be those of what their tables hold, by table.
+    pub(crate) written_states: RefCell<HashMap<Uuid, WrittenState>>,
     /// The refreshes by which this process published tables without their states, by table.
     pub(crate) left_states: RefCell<HashMap<Uuid, String>>,
     /// The ids of state tables in the lake, as of a snapshot.
@@ -121,11 +126,13 @@ impl DynamicTables {
             quiet: Cell::default(),
             parser: Parser::new()?,
             analyses: RefCell::default(),
+            new_analysis: RefCell::default(),
             temporaries: RefCell::default(),
             shared: RefCell::default(),
             source_rows: RefCell::default(),
             measured: RefCell::default(),
             watermarks: RefCell::default(),
+            written_states: RefCell::default(),
             left_states: RefCell::default(),
             state_ids: RefCell::default(),
             trace: RefCell::default(),

@@ -51,9 +51,9 @@ impl DynamicTables {
     pub(crate) fn keep(&self, name: &str, select: &str) -> Result<u64> {
         let table = self.scoped(name);
         self.remember(Made::Table(table.clone()));
-        let rows = self.work(&format!("CREATE OR REPLACE TEMP TABLE {table} AS {select}"))?;
-        // DuckDB does not always say how many rows it wrote.
-        if rows > 0 { Ok(rows) } else { self.count(name) }
+        let sql = format!("CREATE OR REPLACE TEMP TABLE {table} AS {select}");
+        self.follow(&sql);
+        self.session.create_as(&sql)
     }
 
     /// Gives a SELECT over temporary tables a name in the present scope.
@@ -71,15 +71,15 @@ impl DynamicTables {
 
     /// Runs a statement that works on temporary tables only.
     pub(crate) fn work(&self, sql: &str) -> Result<u64> {
-        if let Some(trace) = self.trace.borrow_mut().as_mut() {
-            trace.push(sql.to_owned());
-        }
+        self.follow(sql);
         self.session.execute(sql)
     }
 
-    /// The rows of a temporary table of the present scope.
-    pub(crate) fn count(&self, name: &str) -> Result<u64> {
-        self.counts(&format!("SELECT count(*) FROM {}", self.relation(name))).map(|[rows]| rows)
+    /// Shows a statement to whoever follows what is done.
+    fn follow(&self, sql: &str) {
+        if let Some(trace) = self.trace.borrow_mut().as_mut() {
+            trace.push(sql.to_owned());
+        }
     }
 
     /// The one row of a SELECT with `N` columns that are all BIGINT.

@@ -4,7 +4,7 @@ use error::{Code, Error, Result};
 use sql::properties::{RefreshMode, TargetLag};
 use sql::statement::{CreateDynamicTable, CreateMode};
 
-use crate::analysis::resolve_mode;
+use crate::analysis::{Analysis, resolve_mode};
 use crate::create::shift_span;
 use crate::report::Check;
 use crate::tables::DynamicTables;
@@ -23,11 +23,11 @@ impl DynamicTables {
         check("properties", statement.properties.check().map(|()| shown_lag(statement.properties.target_lag)));
         check("name", self.check_name(statement, text));
         let in_text = |error: Error| shift_span(error, &statement.query, statement.query_offset, text);
-        match self.analyse_query(&statement.query, self.lake.schema()) {
+        match self.analysed(statement, text) {
             Err(error) => {
-                check("query", Err(in_text(error)));
+                check("query", Err(error));
             }
-            Ok(analysis) => {
+            Ok((analysis, _)) => {
                 let plan = &analysis.plan;
                 let columns: Vec<String> =
                     plan.output.iter().map(|(name, data_type)| format!("{name} {data_type}")).collect();
@@ -45,7 +45,7 @@ impl DynamicTables {
                         (false, _) => "FULL".to_owned(),
                     }),
                 );
-                check("dependencies", self.check_dependencies(statement, text));
+                check("dependencies", self.check_dependencies(statement, text, &analysis));
             }
         }
         checks
@@ -65,11 +65,11 @@ impl DynamicTables {
         }
     }
 
-    fn check_dependencies(&self, statement: &CreateDynamicTable, text: &str) -> Result<String> {
+    fn check_dependencies(&self, statement: &CreateDynamicTable, text: &str, analysis: &Analysis) -> Result<String> {
         let name = self.resolve(&statement.name)?;
         let tables = self.load_all()?;
         let existing = tables.iter().find(|table| table.definition.name == name);
-        let (_, table) = self.define(statement, text, &name, &tables, existing)?;
+        let table = self.define(statement, text, &name, &tables, existing, analysis)?;
         let upstream: Vec<String> = table
             .sources
             .iter()

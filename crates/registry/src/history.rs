@@ -93,7 +93,7 @@ pub struct Refresh {
     pub lag_after_seconds: Option<f64>,
     /// The figures behind the choice of the action.
     pub choice: Option<serde_json::Value>,
-    /// Where the time went, in the order of the steps: `[{"step": "compute", "ms": 12.5}]`.
+    /// Where the time went, in the order of the steps: `[{"step": "compute", "ms": 12.5, "lake_ms": 12.1, "registry_ms": 0.0, "statements": 7}]`.
     pub steps: Option<serde_json::Value>,
     /// What kind of failure it was.
     pub error_code: Option<error::Code>,

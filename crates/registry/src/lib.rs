@@ -48,6 +48,7 @@ pub use history::{
 };
 
 pub use news::News;
+pub use store::spent;
 pub use worker::{ReportedWorker, WorkerRecord, WorkerState};
 
 use location::Location;

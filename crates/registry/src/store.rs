@@ -2,6 +2,7 @@
 //!
 //! Everything above this is written once, in SQL that both understand.
 
+use std::cell::Cell;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -173,12 +174,25 @@ impl Store {
     }
 
     fn block_on<T>(&self, work: impl Future<Output = Result<T>>) -> Result<T> {
-        self.runtime()?.block_on(limited(work))
+        let began = Instant::now();
+        let result = self.runtime()?.block_on(limited(work));
+        SPENT.set(SPENT.get() + began.elapsed());
+        result
     }
 
     fn runtime(&self) -> Result<&Runtime> {
         self.runtime.as_ref().ok_or_else(|| Error::new(Code::Internal, "the registry is closed"))
     }
+}
+
+thread_local! {
+    static SPENT: Cell<Duration> = const { Cell::new(Duration::ZERO) };
+}
+
+/// How long this thread has waited for answers of any registry so far. Of value is the difference of two of these.
+#[must_use]
+pub fn spent() -> Duration {
+    SPENT.get()
 }
 
 /// What a thread has put in is whole, also if another one has panicked since.

@@ -1,6 +1,6 @@
 //! `explain`: how a dynamic table is refreshed, and why so.
 
-use ::refresh::{ExplainedNode, Explanation};
+use ::refresh::{Analyzed, Cost, ExplainedNode, Explanation};
 use ::sql::names::ObjectName;
 use error::Result;
 use serde_json::json;
@@ -14,9 +14,63 @@ use crate::printer::Format;
 pub fn run(context: &mut Context<'_>, args: &ExplainArgs) -> Result<()> {
     let name = ObjectName::parse(&args.name)?;
     let tables = context.open()?;
+    if args.analyze {
+        let analyzed = context.or_cancelled(tables.analyze(&name))?;
+        match &analyzed {
+            Some(analyzed) => print_analyzed(context, analyzed),
+            None => context
+                .printer
+                .warning(&format!("{name} has nothing to refresh, and no refresh of it did anything yet")),
+        }
+        return Ok(());
+    }
     let explanation = context.or_cancelled(tables.explain(&name))?;
     print(context, &explanation, args.sql);
     Ok(())
+}
+
+/// Prints where the time of a refresh went: what it waited for the lake and the registry, and what is our own.
+fn print_analyzed(context: &mut Context<'_>, analyzed: &Analyzed) {
+    let mut steps = Listing::new(["step", "ms", "lake_ms", "registry_ms", "own_ms", "own_share"]);
+    let total = analyzed.total();
+    let named = analyzed.steps.iter().map(|step| (step.name.as_ref(), step.cost));
+    for (name, cost) in named.chain([("total", total)]) {
+        let mut row = vec![name.into()];
+        row.extend([cost.took, cost.lake, cost.registry, cost.own()].map(|time| milliseconds(time).into()));
+        row.push(share(cost, total).into());
+        steps.row(row);
+    }
+    let mut record = Record::default();
+    record.field("name", analyzed.name.to_string());
+    record.field("action", optional(analyzed.action, |action| action.as_str().into()));
+    record.field("reason", analyzed.reason.as_str());
+    record.field("earlier", optional(analyzed.earlier, |at| at.to_string().into()));
+    if context.printer.format() != Format::Table {
+        record.field("statements", total.statements);
+        record.field("steps", steps.to_value());
+        context.printer.record(&record);
+        return;
+    }
+    context.printer.record(&record);
+    context.printer.say("");
+    context.printer.listing_or(&steps, "no step was measured");
+    if total.statements > 0 {
+        context.printer.say(&format!(
+            "\n{} statements to the lake; own_ms is what neither lake nor registry took.",
+            total.statements
+        ));
+    }
+}
+
+fn milliseconds(time: std::time::Duration) -> f64 {
+    (time.as_secs_f64() * 1e5).round() / 1e2
+}
+
+/// What of the whole refresh is our own in a step, in percent.
+fn share(cost: Cost, total: Cost) -> String {
+    let whole = total.took.as_secs_f64();
+    let part = if whole > 0.0 { cost.own().as_secs_f64() / whole } else { 0.0 };
+    format!("{:.1} %", part * 100.0)
 }
 
 /// Prints the explanation; the SQL that a refresh runs only if asked for, since it is long.

@@ -153,6 +153,40 @@ fn explain_offers_a_rewrite_that_is_incremental() {
 }
 
 #[test]
+fn explain_analyze_shows_where_the_time_went() {
+    let program = Program::with_many_orders();
+    program.sql(DAILY);
+    program.sql("INSERT INTO orders VALUES (4, '2026-01-02', 2, 7.5)");
+    let analyzed = |arguments: &[&str]| -> serde_json::Value {
+        serde_json::from_str(
+            &program.ok(&[&["explain", "daily", "--analyze", "--format", "json"], arguments].concat()),
+        )
+        .unwrap()
+    };
+    let json = analyzed(&[]);
+    assert_eq!(
+        (json["action"].as_str(), &json["earlier"]),
+        (Some("INCREMENTAL"), &serde_json::Value::Null),
+        "{json}"
+    );
+    let steps = json["steps"].as_array().unwrap();
+    let names: Vec<&str> = steps.iter().filter_map(|step| step["step"].as_str()).collect();
+    assert_eq!(names, ["begin", "decide", "read changes", "compute", "wait", "apply", "commit", "record", "total"]);
+    for step in steps {
+        let of = |name: &str| step[name].as_f64().unwrap();
+        let parts = of("lake_ms") + of("registry_ms") + of("own_ms");
+        assert!((parts - of("ms")).abs() < 0.05, "{step}");
+    }
+    assert!(json["statements"].as_u64().unwrap() > 10);
+    // It was a refresh. The next one has nothing to do, and shows it once more.
+    program.ok(&["verify"]);
+    let again = analyzed(&[]);
+    assert_eq!((again["action"].as_str(), again["earlier"].is_string()), (Some("INCREMENTAL"), true), "{again}");
+    let text = program.ok(&["explain", "daily", "--analyze"]);
+    assert!(text.contains("own_ms") && text.contains("statements to the lake"), "{text}");
+}
+
+#[test]
 fn explain_says_how_and_why() {
     let program = Program::with_many_orders();
     program.sql(DAILY);

@@ -201,8 +201,19 @@ fn maintenance_after_a_window_changes_its_rule() {
     assert_eq!((early.rule, early.inserted, early.deleted), (WindowRule::Insertions, 20, 0));
     session.execute("DELETE FROM t WHERE id % 3 = 0").unwrap();
     assert!(session.windows_hold(&[&early]).unwrap());
+    let known = session.changes_since(from).unwrap();
     session.query("CALL ducklake_rewrite_data_files('lake', delete_threshold => 0)").unwrap();
     assert!(!session.windows_hold(&[&early]).unwrap());
+    // What was known before the maintenance leads to the rule that was right then, which does not hold any more.
+    let stale = session.windows_known(&[table("t")], from, to, known.happened.as_ref()).unwrap();
+    assert_eq!((stale[0].rule, stale[0].seen), (WindowRule::Insertions, known.current.id));
+    assert!(!session.windows_hold(&[&stale[0]]).unwrap());
+    // What reaches less far back is of no use.
+    let short = session.changes_since(to).unwrap();
+    assert_eq!(
+        session.windows_known(&[table("t")], from, to, short.happened.as_ref()).unwrap()[0].rule,
+        WindowRule::CandidateRowIds
+    );
     let late = session.window(&table("t"), from, to).unwrap();
     assert_eq!(late.rule, WindowRule::CandidateRowIds);
     assert!(session.windows_hold(&[&late]).unwrap());

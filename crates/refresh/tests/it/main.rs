@@ -12,6 +12,7 @@ mod schema_changes;
 mod slice;
 mod slt;
 mod state_tables;
+mod statements;
 mod time;
 mod together;
 mod tpc;
