@@ -269,7 +269,7 @@ impl Out {
     fn send(&self, part: Vec<u8>) -> io::Result<()> {
         self.begin(Ok(()));
         let sending = tokio::time::timeout(self.stall, self.parts.send(Ok(part.into())));
-        match self.runtime.block_on(async { sending.await }) {
+        match self.runtime.block_on(sending) {
             Ok(Ok(())) => Ok(()),
             Ok(Err(_)) => Err(io::ErrorKind::BrokenPipe.into()),
             Err(_) => Err(io::ErrorKind::TimedOut.into()),
