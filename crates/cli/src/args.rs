@@ -160,6 +160,8 @@ pub enum Command {
     Sql(SqlArgs),
     /// Keep all dynamic tables fresh until told to stop
     Worker(WorkerArgs),
+    /// Answer over HTTP: tables, tasks, SQL, figures, and a page to look at
+    Serve(ServeArgs),
     /// Watch it work: months of real flights, then day after day arrives
     Demo(DemoArgs),
     /// Print the settings in force and where each came from
@@ -456,8 +458,54 @@ pub struct WorkerArgs {
     #[command(flatten)]
     pub settings: WorkerSettingArgs,
     /// Refresh once what is due, then end
-    #[arg(long)]
+    #[arg(long, conflicts_with = "serve")]
     pub once: bool,
+    /// Answer over HTTP besides, as `serve` does; its settings come from the environment and the file
+    #[arg(long)]
+    pub serve: bool,
+}
+
+/// Arguments of `serve`.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  dynamic-tables serve                                      # then look at http://127.0.0.1:8642
+  curl -d 'SELECT * FROM daily' -H 'Content-Type: application/sql' http://127.0.0.1:8642/api/v1/sql
+  DYNAMIC_TABLES_TOKENS='ann=read:...;ci=admin:...' dynamic-tables serve --listen 0.0.0.0:8642
+  dynamic-tables worker --serve                             # one process that refreshes and answers")]
+pub struct ServeArgs {
+    /// Settings of the server.
+    #[command(flatten)]
+    pub settings: ServeSettingArgs,
+}
+
+/// Settings that only the server understands.
+#[derive(Debug, Args)]
+pub struct ServeSettingArgs {
+    /// Where to listen. Any other address than a loopback one takes tokens
+    #[arg(long, value_name = "ADDRESS", env = "DYNAMIC_TABLES_LISTEN", hide_env_values = true)]
+    #[arg(default_value = "127.0.0.1:8642")]
+    pub listen: Option<String>,
+
+    /// Who may do what: `name=role:token`, separated by `;`, with `@` and a date if it expires. Roles are read, operate
+    /// and admin; instead of a token `sha256:` and its hash may stand. Rather in the environment or the file than here
+    #[arg(long, value_name = "TOKENS", env = "DYNAMIC_TABLES_TOKENS", hide_env_values = true)]
+    pub tokens: Option<String>,
+
+    /// How many queries run at the same time
+    #[arg(long, value_name = "NUMBER", env = "DYNAMIC_TABLES_MAX_QUERIES", hide_env_values = true)]
+    #[arg(default_value = "4", allow_hyphen_values = true)]
+    pub max_queries: Option<String>,
+
+    /// Seconds that a query may take unless its client says otherwise
+    #[arg(long, value_name = "SECONDS", env = "DYNAMIC_TABLES_QUERY_TIMEOUT", hide_env_values = true)]
+    #[arg(default_value = "60", allow_hyphen_values = true)]
+    pub query_timeout: Option<String>,
+
+    /// How many requests per second one client may make
+    #[arg(long, value_name = "NUMBER", env = "DYNAMIC_TABLES_REQUESTS_PER_SECOND", hide_env_values = true)]
+    #[arg(default_value = "200", allow_hyphen_values = true)]
+    pub requests_per_second: Option<String>,
 }
 
 /// Settings that only the worker understands.
@@ -576,9 +624,9 @@ mod tests {
     #[test]
     fn every_setting_is_named_the_same_in_the_environment() {
         let command = Cli::command();
-        let worker = command.find_subcommand("worker").unwrap().clone();
+        let [worker, serve] = ["worker", "serve"].map(|name| command.find_subcommand(name).unwrap().clone());
         let mut checked = 0;
-        for argument in command.get_arguments().chain(worker.get_arguments()) {
+        for argument in command.get_arguments().chain(worker.get_arguments()).chain(serve.get_arguments()) {
             let (Some(long), Some(env)) = (argument.get_long(), argument.get_env()) else { continue };
             let expected = format!("DYNAMIC_TABLES_{}", long.replace('-', "_").to_uppercase());
             assert_eq!(env.to_str(), Some(expected.as_str()));

@@ -16,6 +16,7 @@ mod list;
 mod refresh;
 mod rename;
 mod resume;
+mod serve;
 mod sql;
 mod status;
 mod suspend;
@@ -63,16 +64,22 @@ impl<'a> Context<'a> {
 
     /// Opens the lake, which must exist, and the registry. From here on Ctrl-C cancels what runs.
     fn open(&self) -> Result<DynamicTables> {
-        if let Catalog::File(path) = local_catalog(&self.config.lake.path)
-            && !path.exists()
-        {
-            // Making one here would hide that the user is in the wrong folder.
-            return Err(Error::new(Code::Configuration, format!("there is no lake {}", path.display())).with_hint(
-                "Run this where the lake is, name the lake with --duckdb-path, or make it with a first table: \
-                 dynamic-tables sql -c \"CREATE TABLE ...\"",
-            ));
-        }
+        self.check_lake()?;
         self.open_or_create()
+    }
+
+    /// Refuses a lake that does not exist.
+    fn check_lake(&self) -> Result<()> {
+        match local_catalog(&self.config.lake.path) {
+            // Making one here would hide that the user is in the wrong folder.
+            Catalog::File(path) if !path.exists() => {
+                Err(Error::new(Code::Configuration, format!("there is no lake {}", path.display())).with_hint(
+                    "Run this where the lake is, name the lake with --duckdb-path, or make it with a first table: \
+                     dynamic-tables sql -c \"CREATE TABLE ...\"",
+                ))
+            }
+            _ => Ok(()),
+        }
     }
 
     /// Like [`Context::open`], but makes a lake that does not exist.
@@ -112,6 +119,7 @@ pub fn run(context: &mut Context<'_>, command: &Command) -> Result<()> {
         Command::Verify(args) => verify::run(context, args),
         Command::Sql(args) => sql::run(context, args),
         Command::Worker(args) => worker::run(context, args),
+        Command::Serve(_) => serve::run(context),
         Command::Demo(args) => demo::run(context, args),
         Command::Config => {
             config::run(context);

@@ -4,6 +4,7 @@
 //! them. Values are checked here, once, whatever they came from.
 
 use std::fmt;
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -61,7 +62,8 @@ pub struct Setting {
 impl Setting {
     /// The value as it may be shown.
     pub fn shown(&self) -> Option<String> {
-        self.value.as_deref().map(mask)
+        let value = self.value.as_deref()?;
+        Some(if self.key == "tokens" { "***".to_owned() } else { mask(value) })
     }
 
     fn invalid(&self, problem: &str, hint: &str) -> Error {
@@ -113,6 +115,21 @@ pub struct WorkerConfig {
     pub lease: worker::Lease,
 }
 
+/// Settings of the server.
+#[derive(Clone, Debug)]
+pub struct ServerConfig {
+    /// Where it listens.
+    pub listen: SocketAddr,
+    /// Who may do what.
+    pub tokens: server::Tokens,
+    /// How many queries run at the same time.
+    pub queries: usize,
+    /// How long a query may take.
+    pub query_time: Duration,
+    /// How many requests per second one client may make.
+    pub requests_per_second: u32,
+}
+
 /// Everything in force, checked.
 #[derive(Debug)]
 pub struct Config {
@@ -130,6 +147,8 @@ pub struct Config {
     pub format: Format,
     /// Settings of the worker.
     pub worker: WorkerConfig,
+    /// Settings of the server.
+    pub server: ServerConfig,
     /// What was understood in another way than it was written.
     pub warnings: Vec<String>,
 }
@@ -172,9 +191,16 @@ impl Config {
             poll_interval: seconds(required(&settings, "poll-interval")?, 1)?,
             grace_period: seconds(required(&settings, "grace-period")?, 0)?,
             name: text(&settings, "worker-name"),
-            concurrency: concurrency(required(&settings, "concurrency")?)?,
+            concurrency: number(required(&settings, "concurrency")?, 64)?,
             queues: find(&settings, "queues").map(queues).transpose()?.unwrap_or_default(),
             lease: lease(required(&settings, "lease")?, required(&settings, "heartbeat-interval")?)?,
+        };
+        let server = ServerConfig {
+            listen: listen(required(&settings, "listen")?)?,
+            tokens: find(&settings, "tokens").map(tokens).transpose()?.unwrap_or_default(),
+            queries: number(required(&settings, "max-queries")?, 64)?,
+            query_time: seconds(required(&settings, "query-timeout")?, 1)?,
+            requests_per_second: number(required(&settings, "requests-per-second")?, 1_000_000)?,
         };
         Ok(Self {
             lake,
@@ -183,6 +209,7 @@ impl Config {
             log_format: log_format(required(&settings, "log-format")?)?,
             format: format(required(&settings, "format")?)?,
             worker,
+            server,
             warnings,
             settings,
         })
@@ -222,21 +249,21 @@ fn fill(settings: &mut [Setting], key: &str, default: impl FnOnce() -> Result<St
 
 /// Every setting of the command line's definition, from the highest layer that has it.
 fn resolve_settings(matches: &ArgMatches) -> Result<Vec<Setting>> {
-    // The worker's settings exist on its own sub-command only; elsewhere they come from the environment and the file.
-    let worker_elsewhere;
-    let worker_matches = match matches.subcommand() {
-        Some(("worker", worker)) => worker,
-        _ => {
-            worker_elsewhere = worker_matches_from_environment()?;
-            &worker_elsewhere
-        }
-    };
+    // These settings exist on a sub-command only; with any other one they come from the environment and the file.
     let command = Cli::command();
-    let worker_command = command.find_subcommand("worker").cloned().unwrap_or_default();
+    let mut of_commands = Vec::new();
+    for name in ["worker", "serve"] {
+        let found = match matches.subcommand() {
+            Some((said, found)) if said == name => found.clone(),
+            _ => matches_from_environment(name)?,
+        };
+        of_commands.push((command.find_subcommand(name).cloned().unwrap_or_default(), found));
+    }
     let file = read_file(matches)?;
 
     let mut settings = Vec::new();
-    for (arguments, found) in [(&command, matches), (&worker_command, worker_matches)] {
+    let all = std::iter::once((&command, matches)).chain(of_commands.iter().map(|(command, found)| (command, found)));
+    for (arguments, found) in all {
         for argument in arguments.get_arguments() {
             let (Some(long), Some(variable)) = (argument.get_long(), argument.get_env()) else { continue };
             if long == "config" {
@@ -266,14 +293,14 @@ fn resolve_settings(matches: &ArgMatches) -> Result<Vec<Setting>> {
     Ok(settings)
 }
 
-fn worker_matches_from_environment() -> Result<ArgMatches> {
+fn matches_from_environment(name: &str) -> Result<ArgMatches> {
     let matches = Cli::command()
-        .try_get_matches_from(["dynamic-tables", "worker"])
+        .try_get_matches_from(["dynamic-tables", name])
         .map_err(|error| Error::new(Code::Configuration, error.to_string()))?;
     matches
-        .subcommand_matches("worker")
+        .subcommand_matches(name)
         .cloned()
-        .ok_or_else(|| Error::new(Code::Internal, "the command line has no worker"))
+        .ok_or_else(|| Error::new(Code::Internal, format!("the command line has no {name}")))
 }
 
 /// The configuration file: flat keys, the names of the long options.
@@ -463,10 +490,27 @@ fn seconds(setting: &Setting, least: u64) -> Result<Duration> {
     Ok(duration)
 }
 
-fn concurrency(setting: &Setting) -> Result<usize> {
+/// A whole number from 1 to `most`.
+fn number<T: TryFrom<u64>>(setting: &Setting, most: u64) -> Result<T> {
     let value = setting.value.as_deref().unwrap_or_default().trim();
-    let number = value.parse().ok().filter(|number| (1..=64).contains(number));
-    number.ok_or_else(|| setting.invalid("it must be a whole number from 1 to 64", "Give a number, such as 2."))
+    let number =
+        value.parse().ok().filter(|number| (1..=most).contains(number)).and_then(|number| T::try_from(number).ok());
+    number.ok_or_else(|| {
+        setting.invalid(&format!("it must be a whole number from 1 to {most}"), "Give a number, such as 2.")
+    })
+}
+
+fn listen(setting: &Setting) -> Result<SocketAddr> {
+    let value = setting.value.as_deref().unwrap_or_default().trim();
+    let named = value.strip_prefix("localhost:").map(|port| format!("127.0.0.1:{port}"));
+    named.as_deref().unwrap_or(value).parse().map_err(|_| {
+        setting.invalid("it is no address with a port", "Give an address and a port, such as 127.0.0.1:8642.")
+    })
+}
+
+fn tokens(setting: &Setting) -> Result<server::Tokens> {
+    let parsed = server::Tokens::parse(setting.value.as_deref().unwrap_or_default());
+    parsed.map_err(|error| error.with_context("from", setting.origin.to_string()))
 }
 
 fn queues(setting: &Setting) -> Result<Vec<String>> {

@@ -99,7 +99,7 @@ fn run(command: Command, matches: &ArgMatches, printer: &mut Printer, cancellati
             .with_hint("Give --format table, json or csv."));
     }
     *printer = Printer::new(config.format);
-    logging::start(&config, matches!(command, Command::Worker(_)));
+    logging::start(&config, matches!(command, Command::Worker(_) | Command::Serve(_)));
     for warning in &config.warnings {
         printer.warning(warning);
     }

@@ -160,6 +160,20 @@ impl Lake {
         Ok(session)
     }
 
+    /// A user's session that gives the same answers wherever it runs: in UTC unless the settings name a time zone.
+    pub(crate) fn reading_session(&self) -> Result<Session> {
+        let session = self.session()?;
+        for statement in &self.shared.for_work {
+            run(&session.connection, statement)?;
+        }
+        Ok(session)
+    }
+
+    /// Does something to the instance itself.
+    pub(crate) fn with_connection<T>(&self, work: impl FnOnce(&Connection) -> Result<T>) -> Result<T> {
+        work(&self.shared.connection.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
     fn place(&self) -> String {
         format!("{}.{}", quote_identifier(&self.shared.alias), quote_identifier(&self.shared.schema))
     }
@@ -223,7 +237,7 @@ fn one_time_zone(connection: &Connection, options: &Options) -> Result<Vec<Strin
     Ok(if known { vec!["SET TimeZone = 'UTC'".to_owned()] } else { Vec::new() })
 }
 
-fn run(connection: &Connection, sql: &str) -> Result<()> {
+pub(crate) fn run(connection: &Connection, sql: &str) -> Result<()> {
     connection.execute_batch(sql).map_err(|failure| translate(failure, "", 0))
 }
 

@@ -12,6 +12,7 @@
 
 mod attach;
 mod catalog;
+mod closed;
 pub mod extensions;
 mod failure;
 mod look;
@@ -22,11 +23,13 @@ mod secrets;
 mod session;
 mod settings;
 mod snapshot;
+mod stream;
 mod table;
 mod window;
 
 pub use attach::Lake;
 pub use catalog::CatalogKind;
+pub use duckdb::arrow::{array::RecordBatch, datatypes::SchemaRef};
 pub use failure::mask;
 pub use look::Look;
 pub use options::Options;
@@ -38,5 +41,6 @@ pub use publish::{
 pub use session::{InterruptHandle, Rows, Session, Spent, spent};
 pub use settings::Settings;
 pub use snapshot::{Change, ChangeKind, Changes, Snapshot, SnapshotId};
+pub use stream::{Parameter, Parameters, Take};
 pub use table::{Column, Table};
 pub use window::{Break, Happened, Window, WindowRule, at_sql};

@@ -168,10 +168,16 @@ impl Registry {
     /// The snapshot that holds the content a table had at a data version: that of the greatest data version not
     /// above it.
     pub fn publication_at(&self, table: Uuid, data_version: i64) -> Result<Option<i64>> {
-        let statement = Statement::new("SELECT snapshot FROM publication")
+        Ok(self.publication_before(table, data_version)?.map(|(_, snapshot)| snapshot))
+    }
+
+    /// The greatest data version not above this one that a table was published at, and the snapshot that holds it.
+    pub fn publication_before(&self, table: Uuid, data_version: i64) -> Result<Option<(i64, i64)>> {
+        let statement = Statement::new("SELECT data_version, snapshot FROM publication")
             .filter("table_id = {} AND data_version <= {}", [table.into(), data_version.into()])
             .append(" ORDER BY data_version DESC LIMIT 1", []);
-        self.store.fetch(statement)?.first().map(|row| row.get("snapshot")).transpose()
+        let rows = self.store.fetch(statement)?;
+        rows.first().map(|row| Ok((row.get("data_version")?, row.get("snapshot")?))).transpose()
     }
 
     /// Forgets publications whose snapshot the lake no longer has, except the latest of each table. Their number.

@@ -62,11 +62,29 @@ impl Parser {
         self.functions.get(&name.to_lowercase()).copied()
     }
 
-    /// Parses one SELECT.
+    /// Parses one SELECT that is to be kept: one without parameters.
     ///
     /// # Errors
     /// `QUERY` with the place in `text` when it is not one SELECT that DuckDB can represent as a tree.
     pub fn parse(&self, text: &str) -> Result<Query> {
+        let (query, has_parameters) = self.parse_one(text)?;
+        if has_parameters {
+            return Err(Error::new(Code::Query, "a query with parameters ($1, ?) cannot be stored")
+                .with_hint("Write the values into the query."));
+        }
+        Ok(query)
+    }
+
+    /// Parses one SELECT that is to be run: it may have parameters.
+    ///
+    /// # Errors
+    /// As [`Parser::parse`].
+    pub fn parse_with_parameters(&self, text: &str) -> Result<Query> {
+        self.parse_one(text).map(|(query, _)| query)
+    }
+
+    /// One SELECT, and whether it has parameters.
+    fn parse_one(&self, text: &str) -> Result<(Query, bool)> {
         let serialized: String = self
             .engine
             .query_row("SELECT json_serialize_sql(?::VARCHAR)", [text], |row| row.get(0))
@@ -78,11 +96,9 @@ impl Parser {
         let statements = tree["statements"].as_array_mut().map(std::mem::take).unwrap_or_default();
         match <[Value; 1]>::try_from(statements) {
             Ok([mut statement]) => {
-                if statement["named_param_map"].as_array().is_some_and(|parameters| !parameters.is_empty()) {
-                    return Err(Error::new(Code::Query, "a query with parameters ($1, ?) cannot be stored")
-                        .with_hint("Write the values into the query."));
-                }
-                Ok(Query { text: text.to_owned(), node: statement["node"].take() })
+                let has_parameters =
+                    statement["named_param_map"].as_array().is_some_and(|parameters| !parameters.is_empty());
+                Ok((Query { text: text.to_owned(), node: statement["node"].take() }, has_parameters))
             }
             Err(statements) => {
                 Err(Error::new(Code::Query, format!("expected one SELECT, found {} statements", statements.len()))

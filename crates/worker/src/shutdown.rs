@@ -75,6 +75,11 @@ impl Shutdown {
         self.advance(Stage::Requested);
     }
 
+    /// Waits until it is requested.
+    pub fn wait_for_request(&self) {
+        self.wait(Stage::Requested, None);
+    }
+
     /// Whether it was requested.
     #[must_use]
     pub fn is_requested(&self) -> bool {

@@ -5,7 +5,7 @@ use ::worker::{Opening, Options, Shutdown, Worker};
 use error::{Code, Error, Result};
 
 use crate::args::WorkerArgs;
-use crate::commands::Context;
+use crate::commands::{Context, serve};
 use crate::config::{Catalog, Config, Origin, local_catalog};
 
 /// Runs until a signal comes.
@@ -22,7 +22,19 @@ pub fn run(context: &mut Context<'_>, args: &WorkerArgs) -> Result<()> {
     };
     let shutdown = Shutdown::new();
     shutdown.on_signals()?;
-    let summary = Worker::new(options, |opening| open(config, opening)).run(&shutdown)?;
+    // The lake is made by whoever comes first, so the server opens what the worker has opened once.
+    let served = if args.serve {
+        drop(open(config, Opening::First)?);
+        Some(serve::open(config)?.start(&shutdown))
+    } else {
+        None
+    };
+    let worked = Worker::new(options, |opening| open(config, opening)).run(&shutdown);
+    shutdown.request();
+    if let Some(served) = served {
+        served.wait();
+    }
+    let summary = worked?;
     if args.once { summary.check() } else { Ok(()) }
 }
 

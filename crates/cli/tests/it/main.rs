@@ -12,5 +12,6 @@ mod lifecycle;
 mod operators;
 mod output;
 mod program;
+mod serve;
 mod sql;
 mod worker;

@@ -59,7 +59,7 @@ fn help_teaches() {
     }
     for verb in [
         "create", "validate", "list", "status", "alter", "refresh", "drop", "rename", "history", "graph", "top",
-        "verify", "sql", "worker",
+        "verify", "sql", "worker", "serve",
     ] {
         let help = program.ok(&[verb, "--help"]);
         assert!(help.contains("Example"), "{verb} --help shows no example");

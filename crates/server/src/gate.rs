@@ -1,0 +1,134 @@
+//! What every request passes before it is answered: is it meant for this server, who makes it, is there room for it.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use axum::extract::{ConnectInfo, FromRequestParts, Request, State};
+use axum::http::request::Parts;
+use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode, Uri, header};
+use axum::middleware::Next;
+use axum::response::{IntoResponse as _, Response};
+use error::{Code, Error};
+
+use crate::access::{Caller, Role};
+use crate::problem::Failure;
+use crate::shared::Shared;
+
+/// What is served to everybody: whether it is there, and the page, which shows nothing without a token.
+const OPEN: [&str; 3] = ["/healthz", "/readyz", "/health"];
+
+/// Nothing but what comes from here may run or be loaded in the page, and nobody may frame it.
+const CONTENT_SECURITY_POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; \
+    connect-src 'self'; form-action 'none'; base-uri 'none'; frame-ancestors 'none'";
+
+/// Lets a request through, or says why not.
+pub(crate) async fn gate(State(shared): State<Arc<Shared>>, mut request: Request, next: Next) -> Response {
+    let mut response = match admit(&shared, &mut request) {
+        Ok(_room) => {
+            // The room is held until the head of the response is there.
+            next.run(request).await
+        }
+        Err(failure) => failure.into_response(),
+    };
+    if let Some(code) = response.extensions().get::<Code>() {
+        shared.metrics.failed(*code);
+    }
+    shared.metrics.answered(response.status());
+    for (name, value) in [
+        (header::CONTENT_SECURITY_POLICY, CONTENT_SECURITY_POLICY),
+        (header::X_CONTENT_TYPE_OPTIONS, "nosniff"),
+        (header::REFERRER_POLICY, "no-referrer"),
+        (header::CACHE_CONTROL, "no-store"),
+        (HeaderName::from_static("cross-origin-resource-policy"), "same-origin"),
+    ] {
+        response.headers_mut().entry(name).or_insert(HeaderValue::from_static(value));
+    }
+    response
+}
+
+fn admit<'a>(shared: &'a Shared, request: &mut Request) -> Result<crate::metrics::InFlight<'a>, Failure> {
+    let room = shared.metrics.begin(shared.options.limits.requests);
+    let room = room.ok_or_else(|| Failure::busy("too many requests at the same time"))?;
+    let uri = request.uri().clone();
+    let is_open = OPEN.contains(&uri.path()) || crate::page::is_page(uri.path());
+    check_origin(shared, request.headers())?;
+    let caller = match authenticate(shared, request.headers()) {
+        Ok(caller) => Some(caller),
+        Err(_) if is_open => None,
+        Err(failure) => return Err(failure),
+    };
+    let peer = request.extensions().get::<ConnectInfo<SocketAddr>>();
+    let client = match caller.as_ref().and_then(|caller| caller.name.clone()) {
+        Some(name) => format!("token {name}"),
+        None => peer.map_or_else(String::new, |ConnectInfo(address)| address.ip().to_string()),
+    };
+    if !is_open && !shared.rates.allows(&client) {
+        let error = Error::new(Code::Resource, "too many requests of one client").with_transient(true);
+        let error = error.with_hint("Wait a moment between two requests.");
+        return Err(Failure { status: StatusCode::TOO_MANY_REQUESTS, error, retry_after: Some(1) });
+    }
+    if let Some(caller) = caller {
+        request.extensions_mut().insert(caller);
+    }
+    Ok(room)
+}
+
+/// A web page of somebody else must not act through the browser of whoever can reach this server: neither by its own
+/// scripts, nor by a name of its own that leads here.
+fn check_origin(shared: &Shared, headers: &HeaderMap) -> Result<(), Failure> {
+    let refused = |what: &str| {
+        let error = Error::new(Code::Permission, what).with_hint("Use the address that the server itself has.");
+        Failure::new(StatusCode::FORBIDDEN, error)
+    };
+    let host = headers.get(header::HOST).and_then(|host| host.to_str().ok()).unwrap_or_default();
+    if shared.options.tokens.is_empty() && !is_loopback(host) {
+        return Err(refused("without tokens requests are answered only under a loopback name"));
+    }
+    let origin = headers.get(header::ORIGIN).map(|origin| origin.to_str().unwrap_or("null"));
+    let is_ours = origin.is_none_or(|origin| {
+        origin.strip_prefix("http://").or_else(|| origin.strip_prefix("https://")).is_some_and(|from| from == host)
+    });
+    let site = headers.get("sec-fetch-site").and_then(|site| site.to_str().ok());
+    if is_ours && !matches!(site, Some("cross-site")) {
+        return Ok(());
+    }
+    Err(refused("requests of other web pages are not answered"))
+}
+
+fn is_loopback(host: &str) -> bool {
+    let Ok(uri) = format!("http://{host}/").parse::<Uri>() else { return false };
+    let name = uri.host().unwrap_or_default().trim_start_matches('[').trim_end_matches(']');
+    name.eq_ignore_ascii_case("localhost") || name.parse::<std::net::IpAddr>().is_ok_and(|ip| ip.is_loopback())
+}
+
+fn authenticate(shared: &Shared, headers: &HeaderMap) -> Result<Caller, Failure> {
+    if shared.options.tokens.is_empty() {
+        return Ok(Caller { name: None, role: Role::Admin });
+    }
+    let refused = |error| Failure::new(StatusCode::UNAUTHORIZED, error);
+    let Some(authorization) = headers.get(header::AUTHORIZATION) else {
+        let error = Error::new(Code::Permission, "this takes a token");
+        return Err(refused(error.with_hint("Send it as Authorization: Bearer TOKEN.")));
+    };
+    let token = authorization.to_str().ok().and_then(|text| {
+        let (scheme, token) = text.split_once(' ')?;
+        scheme.eq_ignore_ascii_case("bearer").then(|| token.trim())
+    });
+    let Some(token) = token else {
+        let error = Error::new(Code::Permission, "the authorization is no bearer token");
+        return Err(refused(error.with_hint("Send it as Authorization: Bearer TOKEN.")));
+    };
+    shared.options.tokens.find(token).map_err(refused)
+}
+
+impl<S: Send + Sync> FromRequestParts<S> for Caller {
+    type Rejection = Failure;
+
+    async fn from_request_parts(parts: &mut Parts, _state: &S) -> Result<Self, Failure> {
+        parts
+            .extensions
+            .get::<Self>()
+            .cloned()
+            .ok_or_else(|| Failure::new(StatusCode::UNAUTHORIZED, Error::new(Code::Permission, "this takes a token")))
+    }
+}

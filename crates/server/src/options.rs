@@ -1,0 +1,83 @@
+//! What a server is told: where it listens, who may do what, and how much of it.
+
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use error::{Code, Error, Result};
+
+use crate::access::Tokens;
+
+/// What a server is told.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// Where it listens.
+    pub listen: SocketAddr,
+    /// Who may do what; with none, whoever can reach a loopback address may do everything.
+    pub tokens: Tokens,
+    /// How much of it.
+    pub limits: Limits,
+    /// How long requests and tasks that run may still take once the server is to stop.
+    pub grace_period: Duration,
+}
+
+/// How much a server takes on.
+#[derive(Clone, Debug)]
+pub struct Limits {
+    /// The longest body of a request, in bytes.
+    pub body_bytes: usize,
+    /// Connections that are open at the same time; further ones wait.
+    pub connections: usize,
+    /// Requests that are worked on at the same time; further ones are told to come again.
+    pub requests: usize,
+    /// Requests per second of one client; ten times as many may come at once.
+    pub requests_per_second: u32,
+    /// How long the head and the body of a request may take to arrive.
+    pub arrival: Duration,
+    /// How long a client may take to read the next part of a result.
+    pub stall: Duration,
+    /// How long a query may take if the client does not say.
+    pub query_time: Duration,
+    /// How long a query may take whatever the client says.
+    pub longest_query: Duration,
+    /// Queries that run at the same time; further ones wait.
+    pub queries: usize,
+    /// Tasks that run at the same time; further ones wait.
+    pub tasks: usize,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            body_bytes: 1 << 20,
+            connections: 1_024,
+            requests: 512,
+            requests_per_second: 200,
+            arrival: Duration::from_secs(15),
+            stall: Duration::from_secs(30),
+            query_time: Duration::from_secs(60),
+            longest_query: Duration::from_secs(3_600),
+            queries: 4,
+            tasks: 2,
+        }
+    }
+}
+
+impl Options {
+    /// The given address, everybody on loopback, and the usual limits.
+    #[must_use]
+    pub fn new(listen: SocketAddr) -> Self {
+        Self { listen, tokens: Tokens::default(), limits: Limits::default(), grace_period: Duration::from_secs(30) }
+    }
+
+    /// Refuses what would let strangers in.
+    pub(crate) fn check(&self) -> Result<()> {
+        if self.listen.ip().is_loopback() || !self.tokens.is_empty() {
+            return Ok(());
+        }
+        Err(Error::new(
+            Code::Configuration,
+            format!("without tokens everybody who reaches {} could change everything", self.listen),
+        )
+        .with_hint("Give tokens (--tokens, or DYNAMIC_TABLES_TOKENS), or listen on a loopback address such as 127.0.0.1:8642."))
+    }
+}

@@ -1,0 +1,317 @@
+//! What SQL of somebody who may only read may say: one SELECT over relations of the lake, with functions of the engine that
+//! look at nothing but their arguments. Everything that is not known to be harmless is refused.
+//!
+//! Relations are written out with all three parts of their names, so that a name can mean nothing but a relation of the lake:
+//! neither a file, nor a view of the engine's own catalog, nor a table of the catalog's database.
+
+use error::{Code, Error, Result, Span};
+use serde_json::Value;
+use sql::names::{ObjectName, TableName, same_identifier};
+use sql::query::Parser;
+use sql::tree;
+
+/// Table functions that make rows out of their arguments.
+const TABLE_FUNCTIONS: [&str; 4] = ["generate_series", "range", "repeat", "unnest"];
+
+/// Functions of the engine that look at more than their arguments, or change something.
+const REFUSED: [&str; 8] =
+    ["current_setting", "currval", "getenv", "getvariable", "nextval", "set_config", "txid_current", "write_log"];
+
+/// The relation that FROM may hold besides names: what is made within the query.
+const WITHIN: [&str; 3] = ["EMPTY", "EXPRESSION_LIST", "SUBQUERY"];
+
+/// A query that may be run.
+#[derive(Debug)]
+pub(crate) struct Checked {
+    node: Value,
+    /// The relations of the lake that it reads, each once.
+    pub relations: Vec<TableName>,
+    alias: String,
+}
+
+/// Looks at queries of a lake of this name, in which names without a schema mean this one.
+pub(crate) fn check(parser: &Parser, text: &str, alias: &str, schema: &str) -> Result<Checked> {
+    let query = parser.parse_with_parameters(text).map_err(|error| {
+        if error.message().starts_with("only a SELECT") {
+            return Error::new(Code::Permission, "only a SELECT may be run here").with_hint(
+                "Who may change the lake says \"write\": true; instead of PIVOT list the columns with FILTER.",
+            );
+        }
+        error
+    })?;
+    let mut walk = Walk { parser, text, alias, schema, scope: Vec::new(), relations: Vec::new() };
+    let mut node = query.node;
+    walk.node(&mut node)?;
+    let mut relations = walk.relations;
+    relations.sort();
+    relations.dedup();
+    Ok(Checked { node, relations, alias: alias.to_owned() })
+}
+
+impl Checked {
+    /// The text to run.
+    pub fn to_sql(&self, parser: &Parser) -> Result<String> {
+        parser.to_sql(&self.node)
+    }
+
+    /// Reads every relation that says no version of its own at the snapshot that is given for it.
+    pub fn pin(&mut self, snapshot: impl Fn(&TableName) -> i64) {
+        let alias = self.alias.clone();
+        tree::visit_mut(&mut self.node, &mut |node| {
+            if tree::is(node, "BASE_TABLE")
+                && tree::text(node, "catalog_name") == alias
+                && node["at_clause"].is_null()
+            {
+                let name = TableName {
+                    schema: tree::text(node, "schema_name").to_owned(),
+                    name: tree::text(node, "table_name").to_owned(),
+                };
+                node["at_clause"] = tree::at_version(snapshot(&name));
+            }
+        });
+    }
+}
+
+struct Walk<'a> {
+    parser: &'a Parser,
+    text: &'a str,
+    alias: &'a str,
+    schema: &'a str,
+    /// The names of WITH that can be read here.
+    scope: Vec<String>,
+    relations: Vec<TableName>,
+}
+
+impl Walk<'_> {
+    fn node(&mut self, node: &mut Value) -> Result<()> {
+        match node {
+            Value::Array(children) => children.iter_mut().try_for_each(|child| self.node(child)),
+            Value::Object(_) => self.object(node),
+            _ => Ok(()),
+        }
+    }
+
+    fn object(&mut self, node: &mut Value) -> Result<()> {
+        if tree::is(node, "FUNCTION") || tree::is(node, "WINDOW") {
+            self.function(node)?;
+        }
+        if node.get("from_table").is_some() {
+            self.from(&node["from_table"])?;
+        }
+        if tree::is(node, "BASE_TABLE") {
+            self.relation(node)?;
+        }
+        if tree::is(node, "SHOW_REF") {
+            return Err(self.refused(node, "SHOW, DESCRIBE and SUMMARIZE may not be run here"));
+        }
+        let visible = self.scope.len();
+        self.with(node)?;
+        let visible_within = self.scope.len();
+        if tree::is(node, "RECURSIVE_CTE_NODE") {
+            // The first part of a recursive query does not see its name: there it would mean a relation.
+            self.node(&mut node["left"])?;
+            self.scope.push(tree::text(node, "cte_name").to_owned());
+        }
+        let is_done = |name: &str| name == "cte_map" || (name == "left" && self.scope.len() > visible_within);
+        let rest: Vec<String> = match node {
+            Value::Object(fields) => fields.keys().filter(|name| !is_done(name)).cloned().collect(),
+            _ => Vec::new(),
+        };
+        for name in rest {
+            self.node(&mut node[name.as_str()])?;
+        }
+        self.scope.truncate(visible);
+        Ok(())
+    }
+
+    /// The queries of WITH: each may read those before it, and nothing but a recursive one itself.
+    fn with(&mut self, node: &mut Value) -> Result<()> {
+        let Some(entries) = node.get_mut("cte_map").and_then(|map| map["map"].as_array_mut()) else { return Ok(()) };
+        for entry in entries {
+            let name = tree::text(entry, "key").to_owned();
+            self.node(&mut entry["value"])?;
+            self.scope.push(name);
+        }
+        Ok(())
+    }
+
+    /// Refuses what FROM may not hold. What it holds is looked at by itself.
+    fn from(&self, from: &Value) -> Result<()> {
+        let kind = tree::text(from, "type");
+        match kind {
+            "BASE_TABLE" => Ok(()),
+            "JOIN" => self.from(&from["left"]).and_then(|()| self.from(&from["right"])),
+            "PIVOT" => self.from(&from["source"]),
+            "TABLE_FUNCTION" => {
+                let name = tree::text(&from["function"], "function_name");
+                if TABLE_FUNCTIONS.iter().any(|allowed| same_identifier(allowed, name)) {
+                    return Ok(());
+                }
+                Err(self.refused(from, &format!("the table function {name} may not be used here")))
+            }
+            _ if WITHIN.contains(&kind) => Ok(()),
+            _ => Err(self.refused(from, "this may not be read here")),
+        }
+    }
+
+    fn function(&self, node: &Value) -> Result<()> {
+        let name = tree::text(node, "function_name");
+        let schema = tree::text(node, "schema");
+        let is_engines = tree::text(node, "catalog").is_empty() && matches!(schema, "" | "main");
+        let lower = name.to_ascii_lowercase();
+        let is_refused =
+            REFUSED.contains(&lower.as_str()) || lower.starts_with("pg_") || lower.starts_with("duckdb_");
+        // Operators and what the parser itself makes of some syntax need no name.
+        if is_engines && !is_refused && (name.is_empty() || self.parser.function(name).is_some()) {
+            return Ok(());
+        }
+        Err(self.refused(node, &format!("the function {name} may not be used here")))
+    }
+
+    /// Writes the name of a relation out.
+    fn relation(&mut self, node: &mut Value) -> Result<()> {
+        let part = |field: &str| Some(tree::text(node, field).to_owned()).filter(|part| !part.is_empty());
+        let (catalog, schema, name) =
+            (part("catalog_name"), part("schema_name"), tree::text(node, "table_name").to_owned());
+        let is_plain = catalog.is_none() && schema.is_none();
+        if is_plain && self.scope.iter().any(|visible| same_identifier(visible, &name)) {
+            return Ok(());
+        }
+        let written = ObjectName { catalog, schema, name, offset: 0, length: 0 };
+        let resolved = written.resolve(self.alias, self.schema).map_err(|error| match tree::location(node) {
+            Some(place) => error.with_span(Span::new(self.text, place, 0)),
+            None => error,
+        })?;
+        if same_identifier(&resolved.schema, lake::BOOKKEEPING_SCHEMA) {
+            return Err(self.refused(node, &format!("{resolved} may not be read here")));
+        }
+        node["catalog_name"] = self.alias.into();
+        node["schema_name"] = resolved.schema.clone().into();
+        node["table_name"] = resolved.name.clone().into();
+        self.relations.push(resolved);
+        Ok(())
+    }
+
+    fn refused(&self, node: &Value, what: &str) -> Error {
+        let error = Error::new(Code::Permission, what)
+            .with_hint("A query here reads relations of the lake and nothing else; see docs/guides/serving.md.");
+        match tree::location(node) {
+            Some(place) => error.with_span(Span::new(self.text, place, 0)),
+            None => error,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+    use super::*;
+
+    /// Opening a parser is what takes the time.
+    fn checked(text: &str) -> Result<String> {
+        thread_local!(static PARSER: Parser = Parser::new().unwrap());
+        PARSER.with(|parser| check(parser, text, "lake", "main").and_then(|checked| checked.to_sql(parser)))
+    }
+
+    #[test]
+    fn a_name_means_a_relation_of_the_lake_and_nothing_else() {
+        for (text, expected) in [
+            ("SELECT a FROM t", "SELECT a FROM lake.main.t"),
+            ("SELECT a FROM s.t AS x AT (VERSION => 3)", "SELECT a FROM lake.s.t AS x AT (VERSION => 3)"),
+            ("SELECT a FROM lake.t", "SELECT a FROM lake.main.t"),
+            ("FROM duckdb_settings", "SELECT * FROM lake.main.duckdb_settings"),
+            ("FROM 'secret.parquet'", "SELECT * FROM lake.main.\"secret.parquet\""),
+            ("FROM __ducklake_metadata_lake.x", "SELECT * FROM lake.__ducklake_metadata_lake.x"),
+            ("FROM information_schema.tables", "SELECT * FROM lake.information_schema.\"tables\""),
+        ] {
+            assert_eq!(checked(text).unwrap(), expected);
+        }
+    }
+
+    #[test]
+    fn a_name_of_with_is_one_only_where_it_can_be_read() {
+        let inside =
+            checked("WITH x AS (SELECT 1 AS a), y AS (SELECT * FROM x) SELECT * FROM y WHERE a IN (SELECT a FROM x)");
+        assert!(!inside.unwrap().contains("lake."));
+        for text in [
+            "WITH duckdb_settings AS (SELECT * FROM duckdb_settings) SELECT 1 FROM duckdb_settings",
+            "SELECT 1 FROM (WITH duckdb_settings AS (SELECT 1) SELECT * FROM duckdb_settings) AS z, duckdb_settings",
+            "WITH RECURSIVE duckdb_settings AS (SELECT 1 FROM duckdb_settings UNION ALL SELECT 2) FROM duckdb_settings",
+            "WITH a AS (SELECT * FROM duckdb_settings), duckdb_settings AS (SELECT 1) SELECT * FROM a",
+        ] {
+            let sql = checked(text).unwrap();
+            assert!(sql.contains("lake.main.duckdb_settings"), "{sql}");
+        }
+        let recursive =
+            checked("WITH RECURSIVE r AS (SELECT 1 AS a UNION ALL SELECT a + 1 FROM r WHERE a < 3) SELECT * FROM r");
+        assert!(!recursive.unwrap().contains("lake."));
+    }
+
+    #[test]
+    fn what_reads_anything_else_is_refused() {
+        for text in [
+            "SELECT * FROM read_text('x')",
+            "SELECT * FROM read_csv('x')",
+            "SELECT * FROM glob('*')",
+            "SELECT * FROM sqlite_scan('x', 'y')",
+            "SELECT * FROM postgres_query('a', 'b')",
+            "SELECT * FROM duckdb_secrets()",
+            "SELECT * FROM ducklake_snapshots('lake')",
+            "SELECT * FROM query('SELECT 1')",
+            "SELECT * FROM query_table('t')",
+            "SELECT current_setting('threads')",
+            "SELECT getenv('HOME')",
+            "SELECT nextval('s')",
+            "SELECT (SELECT x FROM read_text('x') AS r(x))",
+            "SELECT 1 FROM t WHERE a IN (FROM read_blob('x'))",
+            "WITH x AS (FROM read_text('x')) SELECT 1",
+            "SELECT 1 FROM t JOIN read_text('x') ON true",
+            "SELECT a FROM t ORDER BY (SELECT 1 FROM glob('*'))",
+            "SELECT * FROM __ducklake_metadata_lake.main.ducklake_snapshot",
+            "SELECT * FROM other.main.t",
+            "SELECT * FROM lake.__dynamic_tables.watermark",
+            "SHOW TABLES",
+            "DESCRIBE t",
+            "SUMMARIZE t",
+            "CREATE TABLE x AS SELECT 1",
+            "INSERT INTO t VALUES (1)",
+            "COPY t TO 'x'",
+            "ATTACH 'x'",
+            "SET threads = 1",
+            "PRAGMA database_list",
+            "CALL lake.set_option('x', 'y')",
+            "LOAD httpfs",
+            "EXPORT DATABASE 'x'",
+            "SELECT lake.main.f(1)",
+            "SELECT no_such_function(1)",
+            "SELECT 1; SELECT 2",
+            "EXPLAIN SELECT 1",
+            "USE memory",
+        ] {
+            let error = checked(text).unwrap_err();
+            assert!(matches!(error.code(), Code::Permission | Code::Query), "{text}: {error}");
+        }
+    }
+
+    #[test]
+    fn what_a_query_needs_is_allowed() {
+        for text in [
+            "SELECT count(*) FILTER (a > 1), sum(b) OVER (PARTITION BY c ORDER BY d), list_transform([1], lambda x: x + 1) FROM t",
+            "SELECT a::DATE, CASE WHEN b LIKE 'x%' THEN 1 END, c[1], {'x': 1}, current_date, now() FROM t TABLESAMPLE 10%",
+            "SELECT * FROM range(3), unnest([1, 2]) AS u(x), (VALUES (1)) AS v(y), LATERAL (SELECT x + y)",
+            "SELECT * FROM t PIVOT (sum(a) FOR b IN (1, 2))",
+            "UNPIVOT t ON a, b INTO NAME n VALUE v",
+            "SELECT * EXCLUDE (a) FROM t QUALIFY row_number() OVER (ORDER BY b) = 1",
+            "SELECT $1 + 1, t.a FROM t WHERE b = $2",
+            "SELECT $name",
+            "FROM t POSITIONAL JOIN u",
+            "TABLE t",
+            "SELECT a FROM t UNION ALL BY NAME SELECT b AS a FROM u ORDER BY 1 LIMIT 3",
+            "SELECT struct_extract(a, 'b') FROM t",
+            "SELECT a FROM t ASOF JOIN u USING (a)",
+            "SELECT extract('year' FROM d), d AT TIME ZONE 'UTC' FROM t",
+        ] {
+            checked(text).unwrap_or_else(|error| panic!("{text}: {error}"));
+        }
+    }
+}

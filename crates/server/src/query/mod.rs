@@ -1,0 +1,175 @@
+//! SQL over HTTP: our statements, queries of the lake, and, for who may, statements that change it.
+//!
+//! A query goes to a closed engine that can do nothing but read the lake, and only after its tree was looked at (`check`);
+//! its rows are written as they are computed (`read`, `format`). Everything else goes where the product does such things
+//! itself (`own`).
+
+mod check;
+mod format;
+mod own;
+mod read;
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::extract::State;
+use axum::http::{HeaderMap, StatusCode, header};
+use axum::response::Response;
+use error::{Code, Error, Result, Span};
+use lake::{Parameter, Parameters};
+use serde::Deserialize;
+use sql::statement::{Statement, parse_statements};
+use utoipa::ToSchema;
+
+use crate::access::Caller;
+use crate::body::{Text, bad};
+use crate::problem::{Failure, Problem};
+use crate::shared::Shared;
+
+pub(crate) use read::Reader;
+
+use format::Format;
+
+/// A statement and how it is to be run.
+#[derive(Debug, Default, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Query {
+    /// One statement: one of ours, or one of DuckDB's.
+    sql: String,
+    /// Values for its parameters: a list for `?` and `$1`, an object for `$name`.
+    #[serde(default)]
+    #[schema(value_type = Option<Object>)]
+    parameters: Option<Given>,
+    /// Not more rows than these.
+    limit: Option<u64>,
+    /// Not longer than this; 60 seconds unless said.
+    timeout_seconds: Option<f64>,
+    /// What the result shall be, if not what `Accept` says: `json`, `jsonl`, `csv`, `arrow` or `parquet`.
+    format: Option<String>,
+    /// Read everything as it was at this data version.
+    data_version: Option<i64>,
+    /// Read the newest data version that all dynamic tables in the query have had.
+    #[serde(default)]
+    consistent: bool,
+    /// Let a statement that is no query change the lake; takes the role admin.
+    #[serde(default)]
+    write: bool,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(untagged)]
+enum Given {
+    Positional(Vec<serde_json::Value>),
+    Named(BTreeMap<String, serde_json::Value>),
+}
+
+impl Query {
+    fn parameters(&self) -> Result<Parameters, Failure> {
+        Ok(match &self.parameters {
+            None => Parameters::default(),
+            Some(Given::Positional(values)) => {
+                Parameters::Positional(values.iter().map(parameter).collect::<Result<_, _>>()?)
+            }
+            Some(Given::Named(values)) => {
+                let named = values.iter().map(|(name, value)| Ok((name.clone(), parameter(value)?)));
+                Parameters::Named(named.collect::<Result<_, Failure>>()?)
+            }
+        })
+    }
+
+    fn timeout(&self, shared: &Shared) -> Result<Duration, Failure> {
+        let limits = &shared.options.limits;
+        let Some(seconds) = self.timeout_seconds else { return Ok(limits.query_time) };
+        let asked = Duration::try_from_secs_f64(seconds).ok().filter(|asked| !asked.is_zero());
+        asked.map(|asked| asked.min(limits.longest_query)).ok_or_else(|| bad("timeout_seconds is no time"))
+    }
+}
+
+fn parameter(value: &serde_json::Value) -> Result<Parameter, Failure> {
+    use serde_json::Value;
+    Ok(match value {
+        Value::Null => Parameter::Null,
+        Value::Bool(value) => Parameter::Boolean(*value),
+        Value::String(value) => Parameter::Text(value.clone()),
+        Value::Number(number) => match (number.as_i64(), number.as_f64()) {
+            (Some(whole), _) => Parameter::Integer(whole),
+            (None, Some(value)) if !number.is_u64() => Parameter::Double(value),
+            // What is too long for a number is exact as text.
+            _ => Parameter::Text(number.to_string()),
+        },
+        Value::Array(_) | Value::Object(_) => {
+            return Err(bad("a parameter is a text, a number, a truth value or null")
+                .with_hint("Write lists and structures as text and cast them: $1::INTEGER[]."));
+        }
+    })
+}
+
+/// Runs one statement. A query's rows are streamed as they are computed, in the form that `Accept` or `format` names; a
+/// failure after the first rows ends the response before its end.
+#[utoipa::path(post, path = "/api/v1/sql", tag = "sql",
+    request_body(content((Query = "application/json"), (String = "application/sql"))),
+    responses(
+        (status = 200, description = "The result", content((Object = "application/json"), (String = "application/x-ndjson"),
+            (String = "text/csv"), (String = "application/vnd.apache.arrow.stream"), (String = "application/vnd.apache.parquet"))),
+        (status = 202, description = "One of our statements that takes longer: its task", body = crate::task::Task),
+        (status = "default", body = Problem, content_type = "application/problem+json")))]
+pub(crate) async fn run(
+    State(shared): State<Arc<Shared>>,
+    caller: Caller,
+    headers: HeaderMap,
+    body: Text,
+) -> Result<Response, Failure> {
+    body.expect(&["application/json", "application/sql"])?;
+    let query = if body.media_type == "application/json" {
+        body.json::<Query>()?
+    } else {
+        Query { sql: body.text, ..Query::default() }
+    };
+    let mut statements = parse_statements(&query.sql)?;
+    let (Some(statement), true) = (statements.pop(), statements.is_empty()) else {
+        let second = Span::new(query.sql.clone(), statements.first().map_or(0, |first| first.offset), 0);
+        let error = Error::new(Code::Query, "one request runs one statement").with_span(second);
+        return Err(error.with_hint("Send each statement by itself.").into());
+    };
+    let Statement::Other(text) = statement.value else {
+        return own::ours(&shared, &caller, statement.value, &query.sql).await;
+    };
+    if query.write {
+        return own::changing(&shared, &caller, text, query.timeout(&shared)?).await;
+    }
+    let accept = headers.get(header::ACCEPT).and_then(|accept| accept.to_str().ok()).unwrap_or("*/*");
+    let format = match &query.format {
+        Some(name) => Format::named(name).ok_or_else(|| bad(&format!("there is no format {name:?}")))?,
+        None => Format::accepted(accept).ok_or_else(|| {
+            let error = Error::new(Code::Query, "none of the formats that are accepted can be given");
+            let error = error.with_hint(format!("There are {}.", Format::ALL.map(Format::media_type).join(", ")));
+            Failure::new(StatusCode::NOT_ACCEPTABLE, error)
+        })?,
+    };
+    let reading = read::Reading {
+        text,
+        parameters: query.parameters()?,
+        limit: query.limit,
+        timeout: query.timeout(&shared)?,
+        format,
+        pinned: query.consistent || query.data_version.is_some(),
+        data_version: query.data_version,
+    };
+    let (whole, offset) = (query.sql, statement.offset);
+    reading.run(&shared).await.map_err(|mut failure| {
+        failure.error = place(failure.error, &whole, offset);
+        failure
+    })
+}
+
+/// The error with its place in the whole text, where it only knew its place in the statement.
+fn place(error: Error, text: &str, offset: usize) -> Error {
+    match error.span() {
+        Some(span) if span.text.len() < text.len() => {
+            let span = Span::new(text, offset + span.offset, span.length);
+            error.with_span(span)
+        }
+        _ => error,
+    }
+}

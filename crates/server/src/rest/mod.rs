@@ -1,0 +1,9 @@
+//! The dynamic tables as resources: one file for each kind of question, `view` for what they look like from outside.
+
+pub(crate) mod change;
+pub(crate) mod listed;
+pub(crate) mod look;
+pub(crate) mod overview;
+pub(crate) mod tasks;
+pub(crate) mod view;
+pub(crate) mod work;

@@ -1,0 +1,10 @@
+//! The server from outside: real requests over real connections to a real lake.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
+mod access;
+mod bad_input;
+mod client;
+mod load;
+mod rest;
+mod sandbox;
+mod sql;
