@@ -5,7 +5,7 @@
 use std::collections::HashMap;
 use std::time::Duration;
 
-use error::Result;
+use error::{Error, Result};
 use incremental::clock::Clock;
 use incremental::render::Reading;
 use incremental::{Catalog as _, Plan, apply};
@@ -19,7 +19,7 @@ use crate::run::{Verdict, has_several_windows};
 use crate::script::Step;
 
 /// No case takes longer for one change.
-const LONGEST: Duration = Duration::from_secs(10);
+const LONGEST: Duration = Duration::from_secs(20);
 /// No result has more rows at first.
 const MOST_ROWS: usize = 5_000;
 /// A clock that stands still: no query of the grammar asks for the time.
@@ -81,6 +81,14 @@ fn limited<T>(world: &World, work: impl FnOnce() -> T) -> T {
     within(LONGEST, move || handle.interrupt(), work)
 }
 
+/// What takes too long says nothing; anything else that does not work is wrong.
+fn failed(verdict: &mut Verdict, what: &str, cause: &Error) {
+    match cause.message().contains("INTERRUPT") {
+        true => verdict.invalid = Some("it takes too long".to_owned()),
+        false => verdict.wrong = Some(format!("{what}: {cause}")),
+    }
+}
+
 fn is_watched(verdict: &Verdict) -> bool {
     verdict.incremental && verdict.invalid.is_none() && verdict.wrong.is_none() && !verdict.unstable
 }
@@ -136,7 +144,7 @@ fn begin<'a>(world: &World, name: &'a str, query: &'a str) -> std::result::Resul
         rows(world, &format!("SELECT * FROM temp.main.{}", case.kept))
     };
     match first() {
-        Err(cause) => case.verdict.wrong = Some(format!("cannot be computed: {cause}")),
+        Err(cause) => failed(&mut case.verdict, "cannot be computed", &cause),
         Ok(found) => compare(world, &mut case, &expected, &found, "the first content"),
     }
     Ok(case)
@@ -161,7 +169,7 @@ fn refresh(world: &World, case: &mut Case<'_>) -> Result<()> {
     let ways = match all() {
         Ok(ways) => ways,
         Err(cause) => {
-            case.verdict.wrong = Some(format!("the change cannot be computed: {cause}"));
+            failed(&mut case.verdict, "the change cannot be computed", &cause);
             return Ok(());
         }
     };
@@ -176,7 +184,7 @@ fn refresh(world: &World, case: &mut Case<'_>) -> Result<()> {
             Ok((lacking, rows(world, &format!("SELECT {list} FROM temp.main.{}", case.kept))?))
         };
         match applied() {
-            Err(cause) => case.verdict.wrong = Some(format!("{way:?} cannot be applied: {cause}")),
+            Err(cause) => failed(&mut case.verdict, way.name(), &cause),
             Ok((0, found)) => compare(world, case, &expected, &found, way.name()),
             // A group that was computed again with the same rows, told apart otherwise: computed in full, as it has to be.
             Ok(_) if has_several_windows(case.query) => case.verdict.unstable = true,
