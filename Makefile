@@ -72,7 +72,7 @@ bench = cargo build --release --package dynamic-tables-bench $(features) && "$$C
 	$(if $(OUTPUT),--output $(OUTPUT))
 
 # ONLY=poll,many runs some of them, OUTPUT=file keeps the figures as JSON.
-bench: ## Measure everything that docs/benchmarks.md has figures of
+bench: ## Measure polls, many tables, several workers, short lags and refreshes of many shapes
 	@QUIET=1 scripts/setup
 	@$(environment) && $(bench)
 
