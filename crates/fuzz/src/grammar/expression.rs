@@ -34,7 +34,12 @@ impl Grammar<'_> {
 
     pub(super) fn literal(&mut self, kind: Kind) -> String {
         if self.draw.chance(8) {
-            return format!("NULL::{}", type_of(kind));
+            return match kind {
+                // What is computed from a decimal that is NULL by its text has no type of its own: which one it gets depends on
+                // where in the query it stands.
+                Kind::Dec => "(CASE WHEN false THEN 0::DECIMAL(18, 2) END)".to_owned(),
+                _ => format!("NULL::{}", type_of(kind)),
+            };
         }
         match kind {
             Kind::Int => self.draw.below(8).to_string(),
