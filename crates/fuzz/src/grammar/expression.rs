@@ -34,16 +34,11 @@ impl Grammar<'_> {
 
     pub(super) fn literal(&mut self, kind: Kind) -> String {
         if self.draw.chance(8) {
-            return match kind {
-                // What is computed from a decimal that is NULL by its text has no type of its own: which one it gets depends on
-                // where in the query it stands.
-                Kind::Dec => "(CASE WHEN false THEN 0::DECIMAL(18, 2) END)".to_owned(),
-                _ => format!("NULL::{}", type_of(kind)),
-            };
+            return format!("NULL::{}", type_of(kind));
         }
         match kind {
             Kind::Int => self.draw.below(8).to_string(),
-            Kind::Dec => (*self.draw.pick(&["1.50", "0.00", "-2.25", "50.00"])).to_owned(),
+            Kind::Dec => self.decimal(),
             Kind::Str => (*self.draw.pick(&["'a'", "'b'", "''", "'zz'"])).to_owned(),
             Kind::Float | Kind::Real | Kind::Noisy => {
                 (*self.draw.pick(&["0.25::DOUBLE", "1.5::DOUBLE", "'nan'::DOUBLE"])).to_owned()
@@ -55,6 +50,17 @@ impl Grammar<'_> {
             Kind::List => "[1, 2]".to_owned(),
             Kind::Struct => "{'a': 1, 'b': 'x'}".to_owned(),
         }
+    }
+
+    fn decimal(&mut self) -> String {
+        (*self.draw.pick(&["1.50", "0.00", "-2.25", "50.00"])).to_owned()
+    }
+
+    /// Neither side is NULL by its text: the engine forgets the type of such a sum and takes one from where in the query it
+    /// stands.
+    fn sum_of_decimals(&mut self, scope: &[Column]) -> String {
+        let left = self.column(scope, Kind::Dec).map_or_else(|| self.decimal(), |column| column.sql);
+        format!("({left} + {})", self.decimal())
     }
 
     fn compound(&mut self, kind: Kind, scope: &[Column], depth: usize) -> String {
@@ -82,7 +88,7 @@ impl Grammar<'_> {
         let e = |this: &mut Self, kind| this.expression(kind, scope, depth);
         match kind {
             Kind::Int => self.integer(scope, depth),
-            Kind::Dec => format!("({} + {})", e(self, Kind::Dec), self.literal(Kind::Dec)),
+            Kind::Dec => self.sum_of_decimals(scope),
             Kind::Str => self.text(scope, depth),
             Kind::Float => match self.draw.below(2) {
                 0 => format!("({} + 0.25)", e(self, Kind::Float)),
