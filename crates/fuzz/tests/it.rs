@@ -74,11 +74,9 @@ fn tables_equal_their_queries_over_random_changes() {
 }
 
 /// `FUZZ_RULES=n` runs more of them, `FUZZ_SECONDS=n` for longer.
-#[test]
-fn rules_hold_over_random_queries() {
-    let seed = 2_000;
-    let until = Instant::now() + Duration::from_secs(number("FUZZ_SECONDS").unwrap_or(60));
-    let rounds = number("FUZZ_RULES").unwrap_or(320).div_ceil(CASES_PER_ROUND);
+fn rules_hold(seed: u64) {
+    let until = Instant::now() + Duration::from_secs(number("FUZZ_SECONDS").unwrap_or(240));
+    let rounds = number("FUZZ_RULES").unwrap_or(720).div_ceil(CASES_PER_ROUND);
     let (mut judged, mut incremental) = (0, 0);
     for number in (0..rounds).take_while(|_| Instant::now() < until) {
         let round = Round::of_rules(seed, number);
@@ -93,6 +91,23 @@ fn rules_hold_over_random_queries() {
         }
     }
     assert!(judged > 10 && incremental > 10, "only {judged} cases could be judged, {incremental} were incremental");
+}
+
+// Several seeds, since tests run side by side.
+
+#[test]
+fn rules_hold_over_random_queries() {
+    rules_hold(2_000);
+}
+
+#[test]
+fn rules_hold_over_other_random_queries() {
+    rules_hold(2_010);
+}
+
+#[test]
+fn rules_hold_over_yet_other_random_queries() {
+    rules_hold(2_020);
 }
 
 #[test]
