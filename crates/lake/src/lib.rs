@@ -17,6 +17,7 @@ pub mod extensions;
 mod failure;
 mod look;
 mod options;
+mod peace;
 mod provenance;
 mod publish;
 mod secrets;

@@ -32,7 +32,7 @@ pub struct Window {
     /// The newest snapshot that was looked at when the rule was chosen; see [`Session::windows_hold`].
     pub seen: SnapshotId,
     pub(crate) alias: String,
-    table_id: Option<i64>,
+    pub(crate) table_id: Option<i64>,
 }
 
 /// The ways of reading a change, from cheap to dear.
@@ -49,6 +49,8 @@ pub enum WindowRule {
     /// The rows of every row id the feed names, as they are at both ends. Always right: row ids are stable, and the
     /// feed never omits one that changed. (After maintenance it names rows that did not change.)
     CandidateRowIds,
+    /// All rows as they are at both ends, where the feed could not be read in peace: see [`Session::read_in_peace`].
+    BothEnds,
     /// The change cannot be told.
     Broken(Break),
 }
@@ -101,12 +103,12 @@ impl Window {
         let table = self.table.quoted(&self.alias);
         let row = prefix_list(columns);
         let shown = |of: &str| row_id.map_or_else(|| row.clone(), |name| format!("{of} AS {name}, {row}"));
+        let whole_end = |end: SnapshotId, sign: i8| {
+            format!("SELECT rowid AS {ROW_ID}, {row}{sign} AS {WEIGHT} FROM {table} AT (VERSION => {end})")
+        };
         // The rows of some row ids as they are at one end of the window.
         let at_end = |end: SnapshotId, sign: i8, row_ids: &str| {
-            format!(
-                "SELECT rowid AS {ROW_ID}, {row}{sign} AS {WEIGHT} FROM {table} AT (VERSION => {end}) \
-                 WHERE rowid IN (SELECT {ROW_ID} FROM {row_ids})"
-            )
+            format!("{} WHERE rowid IN (SELECT {ROW_ID} FROM {row_ids})", whole_end(end, sign))
         };
         // Rows that are the same at both ends, or that came and went in between, cancel.
         let net = |parts: &[String]| {
@@ -157,6 +159,7 @@ impl Window {
                 self.feed("deletions"),
                 net(&[at_end(self.to, 1, CANDIDATES), at_end(self.from, -1, CANDIDATES)])
             ),
+            WindowRule::BothEnds => net(&[whole_end(self.to, 1), whole_end(self.from, -1)]),
         }
     }
 
@@ -296,6 +299,16 @@ impl Session {
         let read = |window: &&&Window| !matches!(window.rule, WindowRule::Broken(_));
         let Some(seen) = windows.iter().filter(read).map(|window| window.seen).min() else { return Ok(true) };
         let happened = self.happened_since(seen)?;
+        // Where one statement can see the catalog before and after maintenance, which moves rows, no read is right beside it.
+        let torn = self.reads_catalog_apart();
+        if torn
+            && happened
+                .snapshots
+                .iter()
+                .any(|(id, made)| *id > seen && made.iter().any(|made| made.kind == ChangeKind::Compacted))
+        {
+            return Ok(false);
+        }
         let by_feed = |window: &Window| matches!(window.rule, WindowRule::Insertions | WindowRule::DistinctFeed);
         let holds = |window: &&Window| {
             let id = window.table_id.unwrap_or_default();

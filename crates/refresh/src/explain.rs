@@ -221,6 +221,7 @@ fn described(window: &lake::Window) -> String {
         lake::WindowRule::Unchanged => "unchanged".to_owned(),
         lake::WindowRule::Insertions => "insertions of the change feed".to_owned(),
         lake::WindowRule::DistinctFeed => "change feed, each row once per snapshot".to_owned(),
+        lake::WindowRule::BothEnds => "all rows, as they are at both ends".to_owned(),
         lake::WindowRule::CandidateRowIds => "rows named by the change feed, as they are at both ends".to_owned(),
         lake::WindowRule::Broken(_) => "whole".to_owned(),
     }

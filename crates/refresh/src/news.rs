@@ -99,8 +99,15 @@ impl DynamicTables {
             return Ok(false);
         }
         let columns: Vec<String> = table.definition.columns.iter().map(|(name, _)| name.clone()).collect();
-        let change = window.delta_sql(&columns, incremental::apply::WEIGHT);
-        Ok(self.session.query(&format!("SELECT 1 FROM ({change}) LIMIT 1"))?.rows.is_empty())
+        self.is_without_change(&window, &columns)
+    }
+
+    /// Whether the rows of a window are the same at both ends in these columns.
+    pub(crate) fn is_without_change(&self, window: &lake::Window, columns: &[String]) -> Result<bool> {
+        self.session.read_in_peace(window, |window| {
+            let change = window.delta_sql(columns, incremental::apply::WEIGHT);
+            Ok(self.session.query(&format!("SELECT 1 FROM ({change}) LIMIT 1"))?.rows.is_empty())
+        })
     }
 }
 

@@ -285,11 +285,13 @@ impl DynamicTables {
             came: (came_rows, self.scoped(&came)),
             went: (went_rows, self.scoped(&went)),
         };
-        let select = match coming {
-            None => window.delta_sql_telling_apart(columns, apart, apply::WEIGHT),
-            Some(coming) => coming.delta_sql(window, columns, apart),
-        };
-        let rows = self.keep(&delta, &select)?;
+        let rows = self.session.read_in_peace(window, |window| {
+            let select = match coming {
+                None => window.delta_sql_telling_apart(columns, apart, apply::WEIGHT),
+                Some(coming) => coming.delta_sql(window, columns, apart),
+            };
+            self.keep(&delta, &select)
+        })?;
         let delta = self.relation(&delta);
         let weight = quote_identifier(apply::WEIGHT);
         let list = apply::column_list(columns);

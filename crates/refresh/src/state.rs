@@ -244,8 +244,7 @@ impl DynamicTables {
             return Ok(false);
         }
         let Some(columns) = self.state_columns(fold, name)? else { return Ok(false) };
-        let change = window.delta_sql(&columns, apply::WEIGHT);
-        Ok(self.session.query(&format!("SELECT 1 FROM ({change}) LIMIT 1"))?.rows.is_empty())
+        self.is_without_change(&window, &columns)
     }
 
     /// The columns of a state table, if it has those that it should have.

@@ -47,6 +47,12 @@ fn check(session: &Session, window: &Window) {
         let wrong = wrong_rows(session, &delta, names, window.from, window.to);
         assert_eq!(wrong, 0, "{names:?} {window:?}\n{delta}");
     }
+    if !matches!(window.rule, WindowRule::Broken(_)) {
+        let mut whole = window.clone();
+        whole.rule = WindowRule::BothEnds;
+        let whole = whole.delta_sql(&columns(&["k"]), "w");
+        assert_eq!(wrong_rows(session, &whole, &["k"], window.from, window.to), 0, "{window:?}\n{whole}");
+    }
     let with_row_id = window.delta_with_row_id_sql("r", &columns(&["id", "k", "v"]), "w");
     let vain = format!(
         "SELECT count(*) FROM (SELECT r FROM ({with_row_id}) GROUP BY r, id, k, v HAVING count(*) > 1 OR sum(w) NOT IN (1, -1))"
@@ -60,6 +66,53 @@ fn start(kind: Kind) -> (Place, lake::Lake, Session) {
     let session = lake.session().unwrap();
     session.execute("CREATE TABLE t (id INTEGER, k INTEGER, v VARCHAR)").unwrap();
     (place, lake, session)
+}
+
+/// Of an SQLite catalog one statement can see the lists of deleted rows from before and from after a commit.
+#[test]
+fn a_feed_beside_deletions_is_read_again_and_in_the_end_not_at_all() {
+    for (deletions, readings, rule) in
+        [(0, 1, WindowRule::DistinctFeed), (2, 3, WindowRule::DistinctFeed), (99, 7, WindowRule::BothEnds)]
+    {
+        let (_place, lake, session) = start(Kind::Sqlite);
+        session.execute("CALL lake.set_option('data_inlining_row_limit', 0)").unwrap();
+        session.execute(FILL).unwrap();
+        session.execute("DELETE FROM t WHERE id = 0").unwrap();
+        let from = now(&session);
+        session.execute("DELETE FROM t WHERE id = 1").unwrap();
+        session.execute("UPDATE t SET v = 'u' WHERE id = 2").unwrap();
+        let window = session.window(&table("t"), from, now(&session)).unwrap();
+        assert_eq!(window.rule, WindowRule::DistinctFeed);
+        let writer = lake.session().unwrap();
+        let mut read = 0;
+        let last = session
+            .read_in_peace(&window, |window| {
+                if read < deletions {
+                    writer.execute(&format!("DELETE FROM t WHERE id = {}", read + 10)).unwrap();
+                }
+                read += 1;
+                Ok(window.clone())
+            })
+            .unwrap();
+        assert_eq!((read, last.rule), (readings, rule));
+        check(&session, &last);
+    }
+}
+
+#[test]
+fn maintenance_beside_any_read_of_an_sqlite_catalog_makes_it_doubtful() {
+    for kind in KINDS {
+        let (_place, _lake, session) = start(kind);
+        session.execute(FILL).unwrap();
+        let from = now(&session);
+        let window = session.window(&table("t"), from, from).unwrap();
+        assert_eq!(window.rule, WindowRule::Unchanged);
+        assert!(session.windows_hold(&[&window]).unwrap());
+        session.execute("INSERT INTO t VALUES (100, 1, 'few')").unwrap();
+        assert!(session.windows_hold(&[&window]).unwrap());
+        session.execute("CALL ducklake_flush_inlined_data('lake')").unwrap();
+        assert_eq!(session.windows_hold(&[&window]).unwrap(), !matches!(kind, Kind::Sqlite), "{kind:?}");
+    }
 }
 
 const FILL: &str = "INSERT INTO t SELECT i, i % 5, 'v' FROM range(30) r(i)";
