@@ -140,3 +140,24 @@ pub fn conjuncts(condition: &Value) -> Vec<&Value> {
     }
     if condition.is_null() { Vec::new() } else { vec![condition] }
 }
+
+/// The first COLLATE that stays with a value: texts that differ are equal by it, so that a group has several names and a
+/// change of one into the other looks like none. A comparison gives a truth value, which has no collation.
+pub fn collated(expression: &Value) -> Option<&Value> {
+    match expression {
+        Value::Array(children) => children.iter().find_map(collated),
+        Value::Object(fields) => {
+            if ["COMPARISON", "BETWEEN", "COMPARE_IN", "COMPARE_NOT_IN"].iter().any(|kind| tree::is(expression, kind))
+            {
+                return None;
+            }
+            if tree::is(expression, "COLLATE") {
+                let exact =
+                    ["c", "posix", "binary"].contains(&tree::text(expression, "collation").to_lowercase().as_str());
+                return (!exact).then_some(expression);
+            }
+            fields.values().find_map(collated)
+        }
+        _ => None,
+    }
+}

@@ -22,7 +22,7 @@ use serde_json::Value;
 use sql::query::Parser;
 use sql::tree;
 
-use crate::expression::{calls_aggregate, doubts, varies, where_it_is_stored, windows};
+use crate::expression::{calls_aggregate, collated, doubts, varies, where_it_is_stored, windows};
 use crate::inline::{inline, number_leaves};
 use crate::render::{Input, SourceState};
 use crate::resolve::ResolvedSource;
@@ -308,6 +308,15 @@ impl Lowering<'_> {
         for clause in ["select_list", "where_clause", "group_expressions", "having", "qualify"] {
             let clause = node[clause].clone();
             self.expression(operator, &clause);
+        }
+        for clause in ["select_list", "group_expressions", "modifiers"] {
+            // An order by a collation is an order like any other.
+            if (clause != "modifiers" || !distinct_on.is_empty())
+                && let Some(place) = collated(&node[clause]).cloned()
+            {
+                let text = "COLLATE makes texts equal that differ, so a change from one to the other cannot be told by the values";
+                self.no_rule(operator, text, &place);
+            }
         }
         let scope = self.scope(node, depth)?;
         if !self.reasons.is_empty() {

@@ -6,9 +6,11 @@ use error::{Code, Error, Result};
 use serde_json::Value;
 use sql::names::TableName;
 use sql::query::{Parser, Query};
+use sql::tree;
 
 use crate::clock::{Clock, depends_on_time};
 use crate::columns::used_columns;
+use crate::expression::collated;
 use crate::lower::{Draft, Lowered, Shape, Surroundings, lower};
 use crate::render::{Input, Inputs, Reading, Renderer, SourceState};
 use crate::resolve::{Resolved, ResolvedSource, resolve};
@@ -96,7 +98,7 @@ impl Plan {
         lake: &str,
         default_schema: &str,
     ) -> Result<Self> {
-        let Resolved { node: resolved, sources: found, views, references } =
+        let Resolved { node: mut resolved, sources: found, views, references } =
             resolve(&query.text, &query.node, catalog, parser, default_schema)?;
         let sources = with_used_columns(&resolved, &found);
         let states: Vec<SourceState> = sources.iter().map(|source| unversioned(&source.name)).collect();
@@ -104,6 +106,9 @@ impl Plan {
         let renderer = Renderer { parser, lake, inputs, stages: &[] };
         let output = catalog.describe(&renderer.whole(&resolved, Reading::New)?)?;
         refuse_duplicates(&output)?;
+        if collates(&resolved) {
+            resolved = without_collations(resolved, &output);
+        }
         let used = sources.iter().map(|source| source.used.as_slice()).collect();
         let surroundings = Surroundings { parser, catalog, lake, sources: &found, used, states: &states };
         let mut lowered = lower(&resolved, &surroundings)?;
@@ -180,6 +185,30 @@ impl Plan {
             .collect();
         Ok(format!("{query}\n{used:?}\n{:?}", self.output))
     }
+}
+
+/// Whether some column can have a collation, which its type does not show.
+fn collates(resolved: &Value) -> bool {
+    let mut found = false;
+    tree::visit(resolved, &mut |child| found = found || collated(&child["select_list"]).is_some());
+    found
+}
+
+/// The same rows with columns that have no collation. DuckLake keeps none, and where rows are compared by one, those that
+/// differ by it alone are taken for the same.
+fn without_collations(resolved: Value, output: &[(String, String)]) -> Value {
+    const QUERY: &str = "__dt_q";
+    let plain = |(name, data_type): &(String, String)| {
+        let mut column = tree::column(&[QUERY, name]);
+        if data_type == "VARCHAR" {
+            column = tree::collate(column, "C");
+        }
+        column["alias"] = Value::from(name.as_str());
+        column
+    };
+    let mut outer = tree::select_star(tree::derived_table(resolved, QUERY, &[]));
+    outer["select_list"] = output.iter().map(plain).collect();
+    outer
 }
 
 /// A source read as it stands.

@@ -166,6 +166,14 @@ pub fn column(parts: &[&str]) -> Value {
     json!({ "class": "COLUMN_REF", "type": "COLUMN_REF", "alias": "", "query_location": NO_LOCATION, "column_names": parts })
 }
 
+/// An expression whose texts are compared and ordered in one way.
+#[must_use]
+pub fn collate(child: Value, collation: &str) -> Value {
+    json!({
+        "class": "COLLATE", "type": "COLLATE", "alias": "", "query_location": NO_LOCATION, "child": child, "collation": collation,
+    })
+}
+
 /// The constant `false`.
 #[must_use]
 pub fn constant_false() -> Value {

@@ -340,6 +340,35 @@ fn rows_that_a_change_touches_are_found_by_whatever_name_they_go() {
 }
 
 /// DuckLake keeps few rows in its catalog, and loses quotes of texts in a STRUCT there.
+/// Texts that a collation takes for equal are different rows all the same.
+#[test]
+fn a_change_of_case_is_a_change_whatever_the_collation() {
+    let projected = "SELECT id, n COLLATE NOCASE AS n FROM src";
+    let deeper = "SELECT m FROM (SELECT n COLLATE NOCASE AS m FROM src)";
+    for query in [projected, deeper] {
+        let lake = lake(&format!(
+            "CREATE TABLE lake.src AS FROM (VALUES (1, 'a'), (2, 'B')) AS v(id, n); {}",
+            any_table(query)
+        ));
+        lake.run("UPDATE lake.src SET n = 'A' WHERE id = 1; UPDATE lake.src SET n = 'b' WHERE id = 2").unwrap();
+        let reports = lake.refresh(&[]).unwrap();
+        assert_eq!(reports[0].action, Some(RefreshAction::Full), "{reports:?}");
+        lake.verify().unwrap();
+        let plain = query.replace(" COLLATE NOCASE", "");
+        assert_eq!(lake.rows("FROM lake.t").unwrap(), lake.rows(&plain).unwrap(), "{query}");
+        let refused = lake.run(&table(query).replace(" t ", " u ")).unwrap_err();
+        assert!(refused.message().contains("COLLATE makes texts equal"), "{refused}");
+    }
+    // What only compares by a collation has a rule.
+    let compared = "SELECT id, n, n COLLATE NOCASE = 'x' AS is_x FROM src WHERE n COLLATE NOCASE = 'x'";
+    let lake =
+        lake(&format!("CREATE TABLE lake.src AS FROM (VALUES (1, 'x'), (2, 'B')) AS v(id, n); {}", table(compared)));
+    for name in ["X", "y", "x"] {
+        lake.run(&format!("UPDATE lake.src SET n = '{name}'")).unwrap();
+        right(&lake, compared);
+    }
+}
+
 #[test]
 fn texts_in_structs_keep_their_quotes() {
     let lake = ThrowAway::new().unwrap();
