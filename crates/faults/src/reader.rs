@@ -106,8 +106,8 @@ impl<'a> Reader<'a> {
         Ok(self.seen)
     }
 
-    /// Looks at every snapshot after this one in which a dynamic table was published, one after the other: what a reader
-    /// that is never too late sees.
+    /// Looks at this snapshot and at every later one in which a dynamic table was published, one after the other: what a
+    /// reader that is never too late sees.
     ///
     /// # Errors
     /// What the lake says.
@@ -115,7 +115,8 @@ impl<'a> Reader<'a> {
         let sql = format!(
             "SELECT s.snapshot_id, strftime(s.snapshot_time::TIMESTAMPTZ AT TIME ZONE 'UTC', '%Y-%m-%dT%H:%M:%S.%fZ') \
              FROM __ducklake_metadata_lake.ducklake_snapshot s JOIN __ducklake_metadata_lake.ducklake_snapshot_changes c \
-             ON c.snapshot_id = s.snapshot_id WHERE s.snapshot_id > {since} AND c.commit_extra_info IS NOT NULL ORDER BY 1"
+             ON c.snapshot_id = s.snapshot_id \
+             WHERE s.snapshot_id = {since} OR s.snapshot_id > {since} AND c.commit_extra_info IS NOT NULL ORDER BY 1"
         );
         for row in self.session.query(&sql)?.rows {
             let [Some(snapshot), Some(time)] = row.as_slice() else { continue };
