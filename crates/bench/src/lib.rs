@@ -3,6 +3,7 @@
 //! Every figure is a median or a count of this run, and every bound is a ratio of two things measured in this run, or a
 //! time that a user would notice. Nothing here is a test: a slow machine fails no build.
 
+pub mod aging;
 pub mod figures;
 pub mod machine;
 pub mod refreshing;

@@ -7,7 +7,7 @@ use std::time::Instant;
 
 use bench::machine::Machine;
 use bench::report::{Report, Scene};
-use bench::{refreshing, scheduling};
+use bench::{aging, refreshing, scheduling};
 use clap::Parser;
 use error::{Code, Error, Result};
 use testkit::lake::ThrowAway;
@@ -28,8 +28,9 @@ struct Arguments {
 
 type Run = fn(bool) -> Result<Scene>;
 
-const SCENES: [(&str, Run); 5] = [
+const SCENES: [(&str, Run); 6] = [
     ("refresh", refreshing::run),
+    ("aging", aging::run),
     ("poll", scheduling::poll::run),
     ("many", scheduling::many::run),
     ("workers", scheduling::workers::run),

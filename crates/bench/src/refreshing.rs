@@ -5,11 +5,12 @@ mod contest;
 mod data;
 mod shapes;
 
+pub(crate) use data::{Change, Layout, Size, change, make};
+
 use error::Result;
 
 use crate::figures::{median, milliseconds, ratio};
 use crate::refreshing::contest::{Contest, Outcome};
-use crate::refreshing::data::{Change, Layout, Size};
 use crate::report::{Bound, Scene};
 
 /// AUTO may take so many times as long as the better of the two forced modes.

@@ -543,6 +543,11 @@ pub struct WorkerSettingArgs {
     #[arg(long, value_name = "SECONDS", env = "DYNAMIC_TABLES_HEARTBEAT_INTERVAL", hide_env_values = true)]
     #[arg(default_value = "30", allow_hyphen_values = true)]
     pub heartbeat_interval: Option<String>,
+
+    /// Whether the files of tables that were refreshed are compacted when they need it: on or off
+    #[arg(long, value_name = "on|off", env = "DYNAMIC_TABLES_COMPACTION", hide_env_values = true)]
+    #[arg(default_value = "on")]
+    pub compaction: Option<String>,
 }
 
 /// Arguments of `extensions`.

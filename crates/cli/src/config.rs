@@ -113,6 +113,8 @@ pub struct WorkerConfig {
     pub queues: Vec<String>,
     /// How it holds what it has taken.
     pub lease: worker::Lease,
+    /// Whether the files of tables that were refreshed are compacted.
+    pub compaction: bool,
 }
 
 /// Settings of the server.
@@ -194,6 +196,7 @@ impl Config {
             concurrency: number(required(&settings, "concurrency")?, 64)?,
             queues: find(&settings, "queues").map(queues).transpose()?.unwrap_or_default(),
             lease: lease(required(&settings, "lease")?, required(&settings, "heartbeat-interval")?)?,
+            compaction: on_or_off(required(&settings, "compaction")?)?,
         };
         let server = ServerConfig {
             listen: listen(required(&settings, "listen")?)?,
@@ -498,6 +501,14 @@ fn number<T: TryFrom<u64>>(setting: &Setting, most: u64) -> Result<T> {
     number.ok_or_else(|| {
         setting.invalid(&format!("it must be a whole number from 1 to {most}"), "Give a number, such as 2.")
     })
+}
+
+fn on_or_off(setting: &Setting) -> Result<bool> {
+    match setting.value.as_deref().unwrap_or_default().trim().to_ascii_lowercase().as_str() {
+        "on" | "true" => Ok(true),
+        "off" | "false" => Ok(false),
+        _ => Err(setting.invalid("it is on or off", "Say on or off.")),
+    }
 }
 
 fn listen(setting: &Setting) -> Result<SocketAddr> {

@@ -13,6 +13,7 @@
 mod attach;
 mod catalog;
 mod closed;
+mod compact;
 pub mod extensions;
 mod failure;
 mod look;
@@ -30,6 +31,7 @@ mod window;
 
 pub use attach::Lake;
 pub use catalog::CatalogKind;
+pub use compact::{Compaction, Stored};
 pub use duckdb::arrow::{array::RecordBatch, datatypes::SchemaRef};
 pub use failure::mask;
 pub use look::Look;

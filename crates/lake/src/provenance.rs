@@ -12,6 +12,8 @@ use crate::{Session, SnapshotId};
 pub struct Provenance {
     /// One entry for each table.
     pub refreshes: Vec<ProvenanceEntry>,
+    /// The tables whose files it rewrote: such a commit changes no row, whatever the catalog says of it.
+    pub compacted: Vec<String>,
 }
 
 /// What one commit published of one table.
@@ -41,6 +43,8 @@ struct ExtraInfo {
 struct Published {
     format: u32,
     refreshes: Vec<ProvenanceEntry>,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    compacted: Vec<String>,
 }
 
 const FORMAT: u32 = 1;
@@ -48,7 +52,8 @@ const FORMAT: u32 = 1;
 impl Provenance {
     /// As it is stored with the commit.
     pub(crate) fn to_json(&self) -> Result<String> {
-        let info = ExtraInfo { dynamic_tables: Published { format: FORMAT, refreshes: self.refreshes.clone() } };
+        let Self { refreshes, compacted } = self.clone();
+        let info = ExtraInfo { dynamic_tables: Published { format: FORMAT, refreshes, compacted } };
         serde_json::to_string(&info)
             .map_err(|failure| Error::new(Code::Internal, "the provenance cannot be written").with_source(failure))
     }
@@ -59,8 +64,8 @@ impl Provenance {
             return None;
         }
         let info: ExtraInfo = serde_json::from_str(text).ok()?;
-        let Published { format, refreshes } = info.dynamic_tables;
-        (format == FORMAT).then_some(Self { refreshes })
+        let Published { format, refreshes, compacted } = info.dynamic_tables;
+        (format == FORMAT).then_some(Self { refreshes, compacted })
     }
 }
 
@@ -104,7 +109,7 @@ mod tests {
             fingerprint: "f".to_owned(),
             refresh_id: "r".to_owned(),
         };
-        let provenance = Provenance { refreshes: vec![entry] };
+        let provenance = Provenance { refreshes: vec![entry], compacted: Vec::new() };
         let text = provenance.to_json().unwrap();
         assert!(text.starts_with("{\"dynamic_tables\":{\"format\":1,\"refreshes\":["));
         assert_eq!(Provenance::parse(&text), Some(provenance));

@@ -421,7 +421,7 @@ impl Session {
         }
     }
 
-    fn roll_back(&self) {
+    pub(crate) fn roll_back(&self) {
         // A failed COMMIT has ended the transaction already; then there is nothing to roll back, which is no trouble.
         if let Err(failure) = self.execute("ROLLBACK")
             && !failure.message().contains("no transaction is active")
@@ -491,7 +491,7 @@ impl Session {
 }
 
 /// Who our commits say made them.
-const AUTHOR: &str = "dynamic-tables";
+pub(crate) const AUTHOR: &str = "dynamic-tables";
 
 const COLUMNS: [&str; 5] = ["table_id", "data_version", "fingerprint", "refresh_id", "fence"];
 

@@ -156,7 +156,7 @@ impl Session {
         let mut snapshots = Vec::with_capacity(rows.len());
         let mut before = since;
         for (snapshot, made, extra_info, _) in &rows {
-            let made = parse_changes(made);
+            let made = changes_made(made, extra_info.as_deref());
             if snapshot.id == since {
                 snapshots.push((snapshot.id, made));
                 continue;
@@ -224,6 +224,17 @@ pub(crate) struct Made {
 /// Reads `changes_made`, such as `inserted_into_table:3,created_table:"main"."a, ""b"""`.
 pub(crate) fn parse_changes(made: &str) -> Vec<Made> {
     split_items(made).into_iter().filter_map(parse_item).collect()
+}
+
+/// What a commit did. One of ours that compacted says so itself: rows that it moves out of the catalog look as if some of them
+/// had been deleted.
+pub(crate) fn changes_made(made: &str, extra_info: Option<&str>) -> Vec<Made> {
+    let mut made = parse_changes(made);
+    let provenance = extra_info.and_then(Provenance::parse);
+    if provenance.is_some_and(|provenance| !provenance.compacted.is_empty()) {
+        made.retain(|made| made.kind == ChangeKind::Compacted);
+    }
+    made
 }
 
 /// The items between the commas that stand outside quotes.

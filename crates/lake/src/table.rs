@@ -246,6 +246,7 @@ impl Session {
                SELECT table_id, record_count AS count, 1 AS files, file_size_bytes AS bytes FROM {files} \
                WHERE {restriction}end_snapshot IS NULL \
                UNION ALL SELECT table_id, -delete_count, 0, 0 FROM {deletes} WHERE {restriction}end_snapshot IS NULL \
+                 AND data_file_id IN (SELECT data_file_id FROM {files} WHERE {restriction}end_snapshot IS NULL) \
              ) GROUP BY table_id"
         );
         let sizes = self.rows(&sql, |row| Ok((row.get(0)?, (row.get(1)?, row.get(2)?, row.get(3)?))))?;

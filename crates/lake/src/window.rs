@@ -10,7 +10,7 @@ use std::collections::{HashMap, HashSet};
 use error::{Code, Error, Result};
 use sql::names::{TableName, quote_identifier, quote_literal};
 
-use crate::snapshot::{Made, parse_changes};
+use crate::snapshot::{Made, changes_made};
 use crate::table::list;
 use crate::{ChangeKind, Session, SnapshotId};
 
@@ -33,6 +33,8 @@ pub struct Window {
     pub seen: SnapshotId,
     pub(crate) alias: String,
     pub(crate) table_id: Option<i64>,
+    /// The last snapshot up to which nothing but maintenance happened to the table: what the feed tells begins behind it.
+    silent_until: SnapshotId,
 }
 
 /// The ways of reading a change, from cheap to dear.
@@ -169,7 +171,7 @@ impl Window {
             quote_literal(&self.alias),
             quote_literal(&self.table.schema),
             quote_literal(&self.table.name),
-            self.from + 1,
+            self.silent_until + 1,
             self.to
         )
     }
@@ -276,10 +278,12 @@ impl Session {
                     seen: happened.current,
                     alias: self.lake.alias.clone(),
                     table_id: None,
+                    silent_until: from,
                 };
                 match find_break(table, &window, happened, &lives) {
                     Ok(id) => {
                         window.table_id = Some(id);
+                        window.silent_until = happened.silent_until(id, from, to);
                         window.rule = choose(id, &window, happened);
                     }
                     Err(broken) => window.rule = WindowRule::Broken(broken),
@@ -324,13 +328,15 @@ impl Session {
     fn happened_since(&self, from: SnapshotId) -> Result<Happened> {
         let (snapshots, changes) = (self.metadata("ducklake_snapshot"), self.metadata("ducklake_snapshot_changes"));
         let sql = format!(
-            "SELECT s.snapshot_id::BIGINT, c.changes_made::VARCHAR, c.snapshot_id IS NOT NULL \
+            "SELECT s.snapshot_id::BIGINT, c.changes_made::VARCHAR, c.commit_extra_info::VARCHAR, c.snapshot_id IS NOT NULL \
              FROM {snapshots} AS s LEFT JOIN {changes} AS c ON c.snapshot_id = s.snapshot_id \
              WHERE s.snapshot_id >= {from} ORDER BY s.snapshot_id"
         );
         let snapshots = self.rows_at_rest(&sql, |row| {
             let made: Option<String> = row.get(1)?;
-            Ok(((row.get::<_, SnapshotId>(0)?, parse_changes(&made.unwrap_or_default())), row.get(2)?))
+            let extra_info: Option<String> = row.get(2)?;
+            let made = changes_made(&made.unwrap_or_default(), extra_info.as_deref());
+            Ok(((row.get::<_, SnapshotId>(0)?, made), row.get(3)?))
         })?;
         let current = snapshots.last().map_or(from, |(id, _)| *id);
         Ok(Happened { since: from, snapshots, current })
@@ -453,6 +459,15 @@ impl Session {
 }
 
 impl Happened {
+    /// The last snapshot up to which nothing happened to a table but that its files were rewritten.
+    fn silent_until(&self, table: i64, from: SnapshotId, to: SnapshotId) -> SnapshotId {
+        let until = self.of_table(table, from, to).find(|(_, made)| made.kind != ChangeKind::Compacted);
+        // What one snapshot did counts as a whole.
+        let until = until.map_or(to, |(snapshot, _)| snapshot - 1);
+        let last = self.of_table(table, from, until).last();
+        last.map_or(from, |(snapshot, _)| snapshot)
+    }
+
     /// The snapshots of a window that did nothing but maintenance.
     fn maintenance(&self, from: SnapshotId, to: SnapshotId) -> Vec<SnapshotId> {
         let within = self.snapshots.iter().filter(|(id, _)| *id > from && *id <= to);
@@ -496,7 +511,7 @@ fn choose(id: i64, window: &Window, happened: &Happened) -> WindowRule {
     }
     // What cannot be seen because its snapshot was expired may have been maintenance.
     let undisturbed = happened.complete(window.from, happened.current)
-        && happened.of_table(id, window.from, happened.current).all(|(_, made)| !disturbs(made.kind));
+        && happened.of_table(id, window.silent_until, happened.current).all(|(_, made)| !disturbs(made.kind));
     match (undisturbed, deletions) {
         (false, _) => WindowRule::CandidateRowIds,
         (true, true) => WindowRule::DistinctFeed,

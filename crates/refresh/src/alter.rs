@@ -212,6 +212,7 @@ impl DynamicTables {
                     fingerprint: table.definition.fingerprint.clone(),
                     refresh_id: table.progress.refresh_id.clone().unwrap_or_default(),
                 }],
+                compacted: Vec::new(),
             },
             message: format!("rename {old} to {new}"),
             ..Publication::default()

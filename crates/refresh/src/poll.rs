@@ -86,6 +86,8 @@ pub struct Done {
     pub advanced: usize,
     /// How many failed.
     pub failed: usize,
+    /// How many tables had their files rewritten.
+    pub compacted: usize,
 }
 
 /// A moment at which nothing was due.
@@ -211,12 +213,16 @@ impl DynamicTables {
         let manner =
             Manner { trigger: RefreshTrigger::Scheduled, worker: Some(worker), full: &HashSet::new(), held: &held };
         let mut failures = Vec::new();
+        let mut written = Vec::new();
         self.run(&mut course, &order, &manner, stop, &mut |report| {
             if report.action == Some(registry::RefreshAction::NoData) && report.steps.is_empty() {
                 done.advanced += 1;
             } else {
                 done.refreshed += 1;
                 observe(&report);
+                if report.state == RefreshState::Succeeded && report.rows_inserted + report.rows_deleted > 0 {
+                    written.push(report.name.clone());
+                }
             }
             if !matches!(report.state, RefreshState::Succeeded | RefreshState::Skipped) {
                 done.failed += 1;
@@ -224,6 +230,9 @@ impl DynamicTables {
             }
         })?;
         self.suspend_hopeless(&course.tables, &failures)?;
+        if !held.is_lost() {
+            done.compacted = self.compact_refreshed(&course.tables, &written, stop);
+        }
         fail_point!("release");
         Ok(done)
     }

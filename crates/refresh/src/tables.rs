@@ -15,6 +15,7 @@ use uuid::Uuid;
 use crate::analysis::{AnalysisCache, NewAnalysis};
 use crate::choose::AutoPolicy;
 use crate::claimed::Lease;
+use crate::compact::Upkeep;
 use crate::measured::MeasuredTables;
 use crate::poll::Quiet;
 use crate::registered::Registered;
@@ -60,6 +61,10 @@ pub struct DynamicTables {
     pub(crate) left_states: RefCell<HashMap<Uuid, String>>,
     /// The ids of state tables in the lake, as of a snapshot.
     pub(crate) state_ids: RefCell<Option<(SnapshotId, HashMap<TableName, i64>)>>,
+    /// Whether tables are compacted after their refreshes.
+    pub(crate) compacts: Cell<bool>,
+    /// What is known of how the tables are stored.
+    pub(crate) upkeep: Arc<Upkeep>,
     /// The statements of a refresh, kept while it is explained.
     pub(crate) trace: RefCell<Option<Vec<String>>>,
     /// Whether somebody stopped what is running.
@@ -96,7 +101,9 @@ impl DynamicTables {
     /// # Errors
     /// What [`DynamicTables::open`] says.
     pub fn twin(&self) -> Result<Self> {
-        let twin = Self::over(self.lake.clone(), Arc::clone(&self.registry))?;
+        let mut twin = Self::over(self.lake.clone(), Arc::clone(&self.registry))?;
+        twin.upkeep = Arc::clone(&self.upkeep);
+        twin.compacts.set(self.compacts.get());
         twin.lease.set(self.lease.get());
         twin.auto.set(self.auto.get());
         Ok(twin)
@@ -135,6 +142,8 @@ impl DynamicTables {
             written_states: RefCell::default(),
             left_states: RefCell::default(),
             state_ids: RefCell::default(),
+            compacts: Cell::new(true),
+            upkeep: Arc::default(),
             trace: RefCell::default(),
             interrupted: Arc::default(),
         })

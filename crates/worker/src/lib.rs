@@ -36,6 +36,8 @@ pub struct Options {
     pub queues: Vec<String>,
     /// How it holds what it has taken.
     pub lease: Lease,
+    /// Whether the files of tables that it refreshed are compacted when they need it.
+    pub compaction: bool,
 }
 
 impl Default for Options {
@@ -48,6 +50,7 @@ impl Default for Options {
             concurrency: 2,
             queues: Vec::new(),
             lease: Lease::default(),
+            compaction: true,
         }
     }
 }

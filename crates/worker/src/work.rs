@@ -124,6 +124,7 @@ impl<Open: Fn(Opening) -> Result<DynamicTables>> Worker<Open> {
         outage: &mut Option<Outage>,
     ) -> Result<()> {
         tables.set_lease(self.options.lease);
+        tables.set_compaction(self.options.compaction);
         self.identity.give_back(tables.registry())?;
         self.tidy_up(tables);
         // What was left of an earlier shift.
@@ -253,6 +254,7 @@ fn take_note(crew: &mut Crew, event: Event, summary: &mut Summary) -> Result<()>
         refreshed = done.refreshed,
         unchanged = done.advanced,
         failed = done.failed,
+        compacted = done.compacted,
         taken = done.taken,
         "carried out"
     );

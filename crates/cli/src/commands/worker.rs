@@ -19,6 +19,7 @@ pub fn run(context: &mut Context<'_>, args: &WorkerArgs) -> Result<()> {
         concurrency: config.worker.concurrency,
         queues: config.worker.queues.clone(),
         lease: config.worker.lease,
+        compaction: config.worker.compaction,
     };
     let shutdown = Shutdown::new();
     shutdown.on_signals()?;

@@ -35,6 +35,7 @@ fn defaults() {
     queues                                            default
     lease                300                          default
     heartbeat-interval   30                           default
+    compaction           on                           default
     listen               127.0.0.1:8642               default
     tokens                                            default
     max-queries          4                            default

@@ -38,6 +38,7 @@ fn append(table_id: &str, from: Option<u32>, to: u32) -> Publication {
                 fingerprint: "f'1".to_owned(),
                 refresh_id: format!("r{table_id}{to}"),
             }],
+            compacted: Vec::new(),
         },
         message: "refresh dt's rows".to_owned(),
         ..Publication::default()

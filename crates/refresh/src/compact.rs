@@ -1,0 +1,221 @@
+//! Keeping the files of dynamic tables few, after their refreshes.
+//!
+//! What a table costs to read grows with its files, with the rows that they have lost, and with the rows in the lake's
+//! catalog. Rewriting costs as much as the rows rewritten, so it waits until enough has changed to be worth that. How it
+//! is rewritten is the lake's business.
+
+use std::collections::HashMap;
+use std::sync::{Mutex, PoisonError};
+use std::time::Instant;
+
+use error::Result;
+use lake::{Compaction, Stored};
+use registry::DynamicTable;
+use sql::names::TableName;
+
+use crate::registered::Registered;
+use crate::state::state_table;
+use crate::tables::DynamicTables;
+
+/// The catalog is asked after so many refreshes of a table, and after its first one in a process.
+const EVERY: u32 = 8;
+
+/// So many files more than there were after the last compaction are too many.
+const CROWD: u64 = 24;
+
+/// So many are too many whatever it costs to rewrite them.
+const LARGE_CROWD: u64 = 256;
+
+/// So few rows are rewritten in no time.
+const FEW_ROWS: u64 = 100_000;
+
+/// It pays to rewrite a table once one in so many of its rows is deleted or in a small file.
+const PAYS: u64 = 20;
+
+/// So many rows in the catalog, counting those that went, are slower to read than a file.
+const INLINED: u64 = 1_000;
+
+/// What is known of the tables that this process keeps, shared by all its threads.
+#[derive(Debug, Default)]
+pub(crate) struct Upkeep {
+    tables: Mutex<HashMap<TableName, Kept>>,
+}
+
+#[derive(Clone, Copy, Debug, Default)]
+struct Kept {
+    /// Refreshes until the catalog is asked.
+    pause: u32,
+    /// How many files there were after the last compaction.
+    files: u64,
+    /// How often in a row it failed.
+    failures: u32,
+}
+
+/// What is to be done about a table, if anything.
+fn due(stored: &Stored, files_before: u64) -> Option<Compaction> {
+    let flush = stored.inlined >= INLINED;
+    // What is flushed takes its deleted rows along.
+    let files = stored.files + u64::from(flush);
+    let changed = stored.deleted + stored.in_small_files;
+    let crowded = files > files_before + CROWD;
+    let pays =
+        stored.rows <= FEW_ROWS || changed.saturating_mul(PAYS) >= stored.rows || files > files_before + LARGE_CROWD;
+    let riddled = stored.deleted >= INLINED && stored.deleted.saturating_mul(2) >= stored.rows;
+    let rewrite = crowded && pays || riddled || flush && stored.rows <= FEW_ROWS;
+    (flush || rewrite).then_some(Compaction { flush, rewrite })
+}
+
+impl Upkeep {
+    /// Which of these tables, that were just refreshed, the catalog shall be asked about.
+    fn next(&self, names: Vec<TableName>) -> Vec<(TableName, u64)> {
+        let mut tables = self.tables.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut asked = Vec::new();
+        for name in names {
+            let kept = tables.entry(name.clone()).or_default();
+            match kept.pause.checked_sub(1) {
+                Some(pause) => kept.pause = pause,
+                None => {
+                    kept.pause = EVERY - 1;
+                    asked.push((name, kept.files));
+                }
+            }
+        }
+        asked
+    }
+
+    fn is_compacted(&self, name: &TableName, files: u64) {
+        let mut tables = self.tables.lock().unwrap_or_else(PoisonError::into_inner);
+        tables.insert(name.clone(), Kept { pause: EVERY - 1, files, failures: 0 });
+    }
+
+    /// Waits longer and longer with a table that cannot be compacted.
+    fn has_failed(&self, name: &TableName) {
+        let mut tables = self.tables.lock().unwrap_or_else(PoisonError::into_inner);
+        let kept = tables.entry(name.clone()).or_default();
+        kept.failures = (kept.failures + 1).min(8);
+        kept.pause = EVERY << kept.failures;
+    }
+}
+
+impl DynamicTables {
+    /// Whether tables are compacted after their refreshes from now on, as [`DynamicTables::carry_out`] carries them out.
+    pub fn set_compaction(&self, is_on: bool) {
+        self.compacts.set(is_on);
+    }
+
+    /// Compacts those of the tables, which are claimed and were just refreshed, that need it. How many it were. That it cannot be
+    /// done is no failure of anything: the tables hold what they held, and it is tried again later.
+    pub(crate) fn compact_refreshed(
+        &self,
+        tables: &Registered,
+        refreshed: &[TableName],
+        stop: &dyn Fn() -> bool,
+    ) -> usize {
+        if !self.compacts.get() || refreshed.is_empty() {
+            return 0;
+        }
+        let names = refreshed.iter().filter_map(|name| tables.named(name)).flat_map(stored_as).collect();
+        let asked = self.upkeep.next(names);
+        if asked.is_empty() {
+            return 0;
+        }
+        let names: Vec<TableName> = asked.iter().map(|(name, _)| name.clone()).collect();
+        let stored = match self.session.stored(&names) {
+            Ok(stored) => stored,
+            Err(error) => {
+                tracing::debug!(%error, "could not ask how dynamic tables are stored");
+                return 0;
+            }
+        };
+        let mut compacted = 0;
+        for ((name, files_before), stored) in asked.iter().zip(stored) {
+            let Some(stored) = stored else { continue };
+            let Some(compaction) = due(&stored, *files_before) else { continue };
+            if stop() {
+                break;
+            }
+            compacted += usize::from(self.compact_one(name, &stored, compaction));
+        }
+        compacted
+    }
+
+    fn compact_one(&self, name: &TableName, before: &Stored, compaction: Compaction) -> bool {
+        let began = Instant::now();
+        let work = || -> Result<Stored> {
+            self.session.compact(name, compaction)?;
+            Ok(self.session.stored(std::slice::from_ref(name))?.pop().flatten().unwrap_or_default())
+        };
+        match work() {
+            Ok(after) => {
+                self.upkeep.is_compacted(name, after.files);
+                tracing::info!(
+                    table = %name,
+                    files = after.files,
+                    files_before = before.files,
+                    deleted_before = before.deleted,
+                    inlined_before = before.inlined,
+                    duration_ms = u64::try_from(began.elapsed().as_millis()).unwrap_or(u64::MAX),
+                    "compacted"
+                );
+                true
+            }
+            Err(error) => {
+                self.upkeep.has_failed(name);
+                // Somebody else's commit in between is nothing to worry about.
+                if error.is_transient() {
+                    tracing::debug!(table = %name, code = error.code().as_str(), %error, "could not compact, trying again later");
+                } else {
+                    tracing::warn!(table = %name, code = error.code().as_str(), %error, "could not compact, trying again later");
+                }
+                false
+            }
+        }
+    }
+}
+
+/// The tables of the lake that one dynamic table is: itself and, if it has one, its state table.
+fn stored_as(table: &DynamicTable) -> [TableName; 2] {
+    [table.definition.name.clone(), state_table(table.definition.id)]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const LARGE: Stored = Stored { files: 1, rows: 1_000_000, deleted: 0, in_small_files: 0, inlined: 0 };
+
+    fn rewrites(stored: Stored, files_before: u64) -> bool {
+        due(&stored, files_before).is_some_and(|compaction| compaction.rewrite)
+    }
+
+    #[test]
+    fn a_crowd_of_files_is_rewritten_once_that_pays() {
+        assert_eq!(due(&LARGE, 0), None);
+        assert!(!rewrites(Stored { files: 40, ..LARGE }, 0), "hardly anything has changed");
+        assert!(rewrites(Stored { files: 40, deleted: 25_000, in_small_files: 25_000, ..LARGE }, 0));
+        assert!(rewrites(Stored { files: 300, ..LARGE }, 0), "so many are too many in any case");
+        assert!(rewrites(Stored { files: 40, rows: 5_000, ..LARGE }, 0), "few rows cost nothing");
+        assert!(!rewrites(Stored { files: 40, rows: 5_000, ..LARGE }, 30), "as many are left when it is compacted");
+    }
+
+    #[test]
+    fn rows_that_went_are_not_kept_for_ever() {
+        assert!(rewrites(Stored { deleted: 600_000, ..LARGE }, 0));
+        assert!(!rewrites(Stored { deleted: 100_000, ..LARGE }, 0));
+        assert_eq!(due(&Stored { inlined: 999, ..Stored::default() }, 0), None);
+        assert_eq!(due(&Stored { inlined: 1_000, ..LARGE }, 0), Some(Compaction { flush: true, rewrite: false }));
+        assert!(rewrites(Stored { inlined: 1_000, ..Stored::default() }, 0), "nearly all of them went");
+    }
+
+    #[test]
+    fn the_catalog_is_asked_now_and_then() {
+        let upkeep = Upkeep::default();
+        let name = TableName::new("main", "t");
+        let asked = |upkeep: &Upkeep| !upkeep.next(vec![name.clone()]).is_empty();
+        let count = |upkeep: &Upkeep, refreshes: u32| (0..refreshes).filter(|_| asked(upkeep)).count();
+        assert_eq!(count(&upkeep, 17), 3);
+        upkeep.has_failed(&name);
+        assert_eq!(count(&upkeep, 16), 0);
+        assert!(asked(&upkeep));
+    }
+}
