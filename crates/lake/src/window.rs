@@ -34,7 +34,7 @@ pub struct Window {
     pub(crate) alias: String,
     pub(crate) table_id: Option<i64>,
     /// The last snapshot up to which nothing but maintenance happened to the table: what the feed tells begins behind it.
-    silent_until: SnapshotId,
+    pub(crate) silent_until: SnapshotId,
 }
 
 /// The ways of reading a change, from cheap to dear.
