@@ -6,7 +6,7 @@ use duckdb::Row;
 use error::{Code, Error, Result};
 use jiff::Timestamp;
 
-use crate::window::Happened;
+use crate::happened::Happened;
 use crate::{Provenance, Session};
 
 /// The id of a state of the whole lake; one sequence for all tables.
