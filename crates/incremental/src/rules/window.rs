@@ -6,14 +6,21 @@ use sql::tree;
 
 use crate::expression::integer;
 
-/// The expressions that stand in PARTITION BY of every window.
+/// The expressions that stand in PARTITION BY of every window, each once: of a key that is compared twice the engine
+/// (1.5.5) makes plans that it cannot bind.
 pub fn shared_partition(windows: &[Value]) -> Vec<Value> {
     let Some((first, others)) = windows.split_first() else { return Vec::new() };
     let stands_in = |window: &Value, key: &Value| {
         tree::list(window, "partitions").iter().any(|other| tree::same_expression(other, key))
     };
-    let shared = |key: &&Value| others.iter().all(|window| stands_in(window, key));
-    tree::list(first, "partitions").iter().filter(shared).cloned().collect()
+    let mut shared: Vec<Value> = Vec::new();
+    for key in tree::list(first, "partitions") {
+        let known = shared.iter().any(|known| tree::same_expression(known, key));
+        if !known && others.iter().all(|window| stands_in(window, key)) {
+            shared.push(key.clone());
+        }
+    }
+    shared
 }
 
 /// The window and the number of rows of `row_number() OVER (...) <= n`, in whatever way that is written; at least one row.

@@ -10,6 +10,7 @@ fn windows_over_partitions() {
             "SELECT id, g, sum(x) OVER (PARTITION BY g) AS s, count(*) OVER (PARTITION BY k, g) AS n FROM fact",
             "SELECT id, x, rank() OVER (PARTITION BY k ORDER BY x) AS r FROM fact WHERE id > 1",
             "SELECT id, lag(x) OVER (PARTITION BY k ORDER BY id, x) AS b FROM fact",
+            "SELECT g, count(x) OVER (PARTITION BY g, g ORDER BY id RANGE BETWEEN UNBOUNDED PRECEDING AND CURRENT ROW EXCLUDE GROUP) AS n FROM fact WHERE 'a' ILIKE 'a%'",
             "SELECT d.name, sum(f.x) OVER (PARTITION BY d.name) AS s FROM fact f JOIN dim d USING (k)",
         ],
         &[Way::Groups],
