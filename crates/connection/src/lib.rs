@@ -9,9 +9,11 @@ mod cipher;
 mod connections;
 mod keyring;
 mod kind;
+mod statement;
 
 pub use chain::Chain;
 pub use connections::{Connections, Described, NewConnection, Resolved, Setting, is_name};
 pub use keyring::{Keyring, SecretFormat};
 pub use kind::Kind;
 pub use secrecy::{ExposeSecret, SecretString};
+pub use statement::{Done, is_change, not_read_yet};
