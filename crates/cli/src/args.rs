@@ -164,6 +164,8 @@ pub enum Command {
     Serve(ServeArgs),
     /// Watch it work: months of real flights, then day after day arrives
     Demo(DemoArgs),
+    /// Keep named ways to data outside of the lake, and their secrets
+    Connection(ConnectionArgs),
     /// Print the settings in force and where each came from
     Config,
     /// List or install the DuckDB extensions that are needed
@@ -173,6 +175,82 @@ pub enum Command {
     /// Print the completions for a shell
     #[command(hide = true)]
     Completions(CompletionsArgs),
+    /// The process in which a preview runs
+    #[command(hide = true)]
+    Sandbox(SandboxArgs),
+}
+
+/// Arguments of `sandbox`.
+#[derive(Debug, Args)]
+pub struct SandboxArgs {
+    /// How much it may take, as JSON
+    pub setup: String,
+}
+
+/// Arguments of `connection`.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  dynamic-tables connection create crm --kind postgres --set host=db --set database=crm --set user=reader \\
+      --secret-stdin password < /run/secrets/crm
+  dynamic-tables connection test crm
+  dynamic-tables connection list
+  dynamic-tables connection rotate                          # after a change of the encryption key")]
+pub struct ConnectionArgs {
+    /// What to do with them.
+    #[command(subcommand)]
+    pub command: ConnectionCommand,
+}
+
+/// What can be done with connections.
+#[derive(Debug, Subcommand)]
+pub enum ConnectionCommand {
+    /// List the connections, without their secrets
+    List,
+    /// Show one connection, without its secrets
+    Describe {
+        /// The connection
+        name: String,
+    },
+    /// Make a connection
+    Create(CreateConnectionArgs),
+    /// Forget a connection
+    Drop {
+        /// The connection
+        name: String,
+        /// A connection that is not there is no error
+        #[arg(long)]
+        if_exists: bool,
+    },
+    /// See whether what is at the other end can be reached
+    Test {
+        /// The connection
+        name: String,
+    },
+    /// Seal every secret anew that was sealed with an old key or in the old form
+    Rotate,
+}
+
+/// Arguments of `connection create`.
+#[derive(Debug, Args)]
+pub struct CreateConnectionArgs {
+    /// Its name
+    pub name: String,
+    /// What it leads to: postgres, files (or s3), ducklake or iceberg-rest
+    #[arg(long, value_name = "KIND")]
+    pub kind: String,
+    /// A setting; may be given several times. Rather not a secret: arguments are seen by others on the machine
+    #[arg(long, value_name = "NAME=VALUE")]
+    pub set: Vec<String>,
+    /// The secret whose value is read from standard input
+    #[arg(long, value_name = "NAME")]
+    pub secret_stdin: Option<String>,
+    /// Replace one of the name
+    #[arg(long, conflicts_with = "if_not_exists")]
+    pub or_replace: bool,
+    /// Leave one of the name alone
+    #[arg(long)]
+    pub if_not_exists: bool,
 }
 
 /// Arguments of `create`.
@@ -506,6 +584,36 @@ pub struct ServeSettingArgs {
     #[arg(long, value_name = "NUMBER", env = "DYNAMIC_TABLES_REQUESTS_PER_SECOND", hide_env_values = true)]
     #[arg(default_value = "200", allow_hyphen_values = true)]
     pub requests_per_second: Option<String>,
+
+    /// Whether previews are carried out by workers that serve the queue `preview`, rather than by the server itself
+    #[arg(long, value_name = "BOOL", env = "DYNAMIC_TABLES_PREVIEW_WORKER", hide_env_values = true)]
+    #[arg(default_value = "false", hide_short_help = true)]
+    pub preview_worker: Option<String>,
+
+    /// Seconds after which a preview is interrupted
+    #[arg(long, value_name = "SECONDS", env = "DYNAMIC_TABLES_PREVIEW_SOFT_LIMIT", hide_env_values = true)]
+    #[arg(default_value = "120", allow_hyphen_values = true, hide_short_help = true)]
+    pub preview_soft_limit: Option<String>,
+
+    /// Seconds after which the process of a preview is killed
+    #[arg(long, value_name = "SECONDS", env = "DYNAMIC_TABLES_PREVIEW_HARD_LIMIT", hide_env_values = true)]
+    #[arg(default_value = "180", allow_hyphen_values = true, hide_short_help = true)]
+    pub preview_hard_limit: Option<String>,
+
+    /// How many rows a preview shows unless it is asked for others
+    #[arg(long, value_name = "NUMBER", env = "DYNAMIC_TABLES_PREVIEW_ROW_LIMIT", hide_env_values = true)]
+    #[arg(default_value = "100", allow_hyphen_values = true, hide_short_help = true)]
+    pub preview_row_limit: Option<String>,
+
+    /// How much memory one preview may take
+    #[arg(long, value_name = "SIZE", env = "DYNAMIC_TABLES_PREVIEW_MEMORY", hide_env_values = true)]
+    #[arg(default_value = "1GB", hide_short_help = true)]
+    pub preview_memory: Option<String>,
+
+    /// How many previews run at the same time; others wait
+    #[arg(long, value_name = "NUMBER", env = "DYNAMIC_TABLES_PREVIEW_CONCURRENCY", hide_env_values = true)]
+    #[arg(default_value = "4", allow_hyphen_values = true, hide_short_help = true)]
+    pub preview_concurrency: Option<String>,
 }
 
 /// Settings that only the worker understands.

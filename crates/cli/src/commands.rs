@@ -3,6 +3,7 @@
 mod alter;
 pub mod completions;
 mod config;
+mod connection;
 mod create;
 mod demo;
 mod describe;
@@ -16,6 +17,7 @@ mod list;
 mod refresh;
 mod rename;
 mod resume;
+pub mod sandbox;
 mod serve;
 mod sql;
 mod status;
@@ -121,6 +123,7 @@ pub fn run(context: &mut Context<'_>, command: &Command) -> Result<()> {
         Command::Worker(args) => worker::run(context, args),
         Command::Serve(_) => serve::run(context),
         Command::Demo(args) => demo::run(context, args),
+        Command::Connection(args) => connection::run(context, args),
         Command::Config => {
             config::run(context);
             Ok(())
@@ -131,6 +134,8 @@ pub fn run(context: &mut Context<'_>, command: &Command) -> Result<()> {
             completions::run(args, context.printer);
             Ok(())
         }
+        // Done before there are any settings.
+        Command::Sandbox(_) => Ok(()),
     }
 }
 

@@ -132,6 +132,23 @@ pub struct ServerConfig {
     pub requests_per_second: u32,
 }
 
+/// Settings of previews.
+#[derive(Clone, Debug)]
+pub struct PreviewConfig {
+    /// Whether workers carry them out.
+    pub worker: bool,
+    /// When one is interrupted.
+    pub soft_limit: Duration,
+    /// When its process is killed.
+    pub hard_limit: Duration,
+    /// How many rows one shows.
+    pub row_limit: u64,
+    /// How much memory one may take, as it was written and in bytes.
+    pub memory: (String, u64),
+    /// How many run at the same time.
+    pub concurrency: usize,
+}
+
 /// Everything in force, checked.
 #[derive(Debug)]
 pub struct Config {
@@ -151,6 +168,8 @@ pub struct Config {
     pub worker: WorkerConfig,
     /// Settings of the server.
     pub server: ServerConfig,
+    /// Settings of previews.
+    pub preview: PreviewConfig,
     /// What was understood in another way than it was written.
     pub warnings: Vec<String>,
 }
@@ -205,6 +224,7 @@ impl Config {
             query_time: seconds(required(&settings, "query-timeout")?, 1)?,
             requests_per_second: number(required(&settings, "requests-per-second")?, 1_000_000)?,
         };
+        let preview = preview(&settings)?;
         Ok(Self {
             lake,
             registry: text(&settings, "pg-url").unwrap_or_default(),
@@ -213,6 +233,7 @@ impl Config {
             format: format(required(&settings, "format")?)?,
             worker,
             server,
+            preview,
             warnings,
             settings,
         })
@@ -282,9 +303,10 @@ fn resolve_settings(matches: &ArgMatches) -> Result<Vec<Setting>> {
                 (Some(value), Some(ValueSource::EnvVariable)) => {
                     (Some(value), Origin::Environment(variable.to_string_lossy().into_owned()))
                 }
-                _ => match file.as_ref().and_then(|file| file.get(long)) {
-                    Some((path, value)) => (Some(value), Origin::File(path)),
-                    None => (default, Origin::Default),
+                _ => match (synonym(long), file.as_ref().and_then(|file| file.get(long))) {
+                    (Some((variable, value)), _) => (Some(value), Origin::Environment(variable.to_owned())),
+                    (None, Some((path, value))) => (Some(value), Origin::File(path)),
+                    (None, None) => (default, Origin::Default),
                 },
             };
             settings.push(Setting { key: long.to_owned(), value, origin });
@@ -294,6 +316,73 @@ fn resolve_settings(matches: &ArgMatches) -> Result<Vec<Setting>> {
         file.refuse_unknown(&settings)?;
     }
     Ok(settings)
+}
+
+/// Names that settings have in existing installations of preview workers, in the order in which they count.
+const SYNONYMS: [(&str, &[&str]); 7] = [
+    ("preview-worker", &["WORKER_ENABLED"]),
+    ("preview-soft-limit", &["WORKER_TASK_SOFT_TIME_LIMIT", "TASK_SOFT_TIME_LIMIT"]),
+    ("preview-hard-limit", &["WORKER_TASK_HARD_TIME_LIMIT", "TASK_HARD_TIME_LIMIT"]),
+    ("preview-row-limit", &["WORKER_PREVIEW_ROW_LIMIT", "PREVIEW_ROW_LIMIT"]),
+    ("preview-memory", &["WORKER_DUCKDB_MEMORY_LIMIT", "DUCKDB_MEMORY_LIMIT"]),
+    ("preview-concurrency", &["WORKER_CONCURRENCY"]),
+    ("concurrency", &["WORKER_CONCURRENCY"]),
+];
+
+/// The variable of another name that says a setting, and its value.
+fn synonym(key: &str) -> Option<(&'static str, String)> {
+    let (_, variables) = SYNONYMS.iter().find(|(known, _)| *known == key)?;
+    variables.iter().find_map(|variable| {
+        let value = std::env::var(variable).ok().filter(|value| !value.trim().is_empty())?;
+        Some((*variable, value))
+    })
+}
+
+fn preview(settings: &[Setting]) -> Result<PreviewConfig> {
+    let soft = required(settings, "preview-soft-limit")?;
+    let hard = required(settings, "preview-hard-limit")?;
+    let (soft_limit, hard_limit) = (seconds(soft, 1)?, seconds(hard, 1)?);
+    if hard_limit < soft_limit {
+        return Err(hard.invalid("it must not be shorter than --preview-soft-limit", "Give a longer one."));
+    }
+    Ok(PreviewConfig {
+        worker: truth(required(settings, "preview-worker")?)?,
+        soft_limit,
+        hard_limit,
+        row_limit: number(required(settings, "preview-row-limit")?, 10_000)?,
+        memory: memory(required(settings, "preview-memory")?)?,
+        concurrency: number(required(settings, "preview-concurrency")?, 64)?,
+    })
+}
+
+fn truth(setting: &Setting) -> Result<bool> {
+    match setting.value.as_deref().unwrap_or_default().trim().to_ascii_lowercase().as_str() {
+        "true" | "1" | "yes" | "on" => Ok(true),
+        "false" | "0" | "no" | "off" => Ok(false),
+        _ => Err(setting.invalid("it is neither true nor false", "Give true or false.")),
+    }
+}
+
+/// A size as DuckDB writes it, and in bytes.
+fn memory(setting: &Setting) -> Result<(String, u64)> {
+    const UNITS: [(&str, u64); 8] = [
+        ("KIB", 1 << 10),
+        ("MIB", 1 << 20),
+        ("GIB", 1 << 30),
+        ("TIB", 1 << 40),
+        ("KB", 1_000),
+        ("MB", 1_000_000),
+        ("GB", 1_000_000_000),
+        ("TB", 1_000_000_000_000),
+    ];
+    let text = setting.value.as_deref().unwrap_or_default().trim().to_ascii_uppercase();
+    let bytes = UNITS.iter().find_map(|(unit, bytes)| {
+        let count: u64 = text.strip_suffix(unit)?.trim().parse().ok()?;
+        count.checked_mul(*bytes).filter(|bytes| *bytes > 0)
+    });
+    bytes
+        .map(|bytes| (text, bytes))
+        .ok_or_else(|| setting.invalid("it is no size", "Give a size, such as 1GB or 512MiB."))
 }
 
 fn matches_from_environment(name: &str) -> Result<ArgMatches> {

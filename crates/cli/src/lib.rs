@@ -36,6 +36,11 @@ pub fn main() -> ExitCode {
         Printer::new(Format::Table).error(&error);
         return ExitCode::from(error.code().exit_code());
     }
+    // Before anything of the user's is read: a sandbox knows nothing but what it is told.
+    let mut arguments = std::env::args().skip(1);
+    if arguments.next().as_deref() == Some(commands::sandbox::VERB) {
+        return preview::sandbox_main(arguments.next().as_deref());
+    }
     let parsed = Cli::command().try_get_matches().and_then(|matches| Ok((Cli::from_arg_matches(&matches)?, matches)));
     let (cli, matches) = match parsed {
         Ok(parsed) => parsed,

@@ -211,7 +211,7 @@ fn start_engine() -> Result<Connection> {
 ///   both in one query gives the first count twice.
 const WRONG_OPTIMIZATIONS: &str = "statistics_propagation,common_subplan";
 
-fn forbid_wrong_optimizations(connection: &Connection) -> Result<()> {
+pub(crate) fn forbid_wrong_optimizations(connection: &Connection) -> Result<()> {
     let read: duckdb::Result<String> =
         connection.query_row("SELECT current_setting('disabled_optimizers')::VARCHAR", [], |row| row.get(0));
     let mut disabled = read.map_err(|failure| translate(failure, "", 0))?;

@@ -22,6 +22,7 @@ mod options;
 mod peace;
 mod provenance;
 mod publish;
+mod sandbox;
 mod secrets;
 mod session;
 mod settings;
@@ -44,6 +45,7 @@ pub use publish::{
     BOOKKEEPING_SCHEMA, Delete, NotPublished, Publication, Receipt, TableChange, Watermark, WatermarkMove,
     loses_in_catalog,
 };
+pub use sandbox::{PostgresPlace, Sandbox, SandboxLimits, Storage};
 pub use session::{InterruptHandle, Rows, Session, Spent, spent};
 pub use settings::Settings;
 pub use snapshot::{Change, ChangeKind, Changes, Snapshot, SnapshotId};

@@ -43,6 +43,10 @@ pub struct InterruptHandle {
 }
 
 impl InterruptHandle {
+    pub(crate) fn of(connection: &Connection) -> Self {
+        Self { handle: connection.interrupt_handle() }
+    }
+
     /// Makes the statement that the session is running fail. Without one, or after the session's end, it does
     /// nothing.
     pub fn interrupt(&self) {
@@ -242,7 +246,7 @@ impl Session {
     /// A handle that stops what this session is doing.
     #[must_use]
     pub fn interrupt_handle(&self) -> InterruptHandle {
-        InterruptHandle { handle: self.connection.interrupt_handle() }
+        InterruptHandle::of(&self.connection)
     }
 
     /// The rows of a statement of this crate's own, which is why no place in it is reported.

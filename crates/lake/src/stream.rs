@@ -2,6 +2,7 @@
 
 use std::ops::ControlFlow;
 
+use duckdb::Connection;
 use duckdb::arrow::array::RecordBatch;
 use duckdb::arrow::datatypes::SchemaRef;
 use duckdb::params_from_iter;
@@ -67,21 +68,31 @@ impl Session {
     }
 
     fn stream_within(&self, sql: &str, parameters: &Parameters, take: &mut dyn Take) -> Result<()> {
-        let failed = |failure| translate(failure, sql, 0);
-        let mut statement = self.connection.prepare(sql).map_err(failed)?;
-        let values = ordered(&statement, parameters)?;
-        let schema = statement.stream_arrow(params_from_iter(values)).map_err(failed)?.get_schema();
-        if take.schema(&schema)?.is_break() {
+        stream_rows(&self.connection, sql, parameters, take)
+    }
+}
+
+/// Runs one query on a connection and hands over its rows as they are computed.
+pub(crate) fn stream_rows(
+    connection: &Connection,
+    sql: &str,
+    parameters: &Parameters,
+    take: &mut dyn Take,
+) -> Result<()> {
+    let failed = |failure| translate(failure, sql, 0);
+    let mut statement = connection.prepare(sql).map_err(failed)?;
+    let values = ordered(&statement, parameters)?;
+    let schema = statement.stream_arrow(params_from_iter(values)).map_err(failed)?.get_schema();
+    if take.schema(&schema)?.is_break() {
+        return Ok(());
+    }
+    // Not the iterator of the result, which panics where a row cannot be computed.
+    while let Some(rows) = statement.step().map_err(failed)? {
+        if take.batch(&RecordBatch::from(&rows))?.is_break() {
             return Ok(());
         }
-        // Not the iterator of the result, which panics where a row cannot be computed.
-        while let Some(rows) = statement.step().map_err(failed)? {
-            if take.batch(&RecordBatch::from(&rows))?.is_break() {
-                return Ok(());
-            }
-        }
-        Ok(())
     }
+    Ok(())
 }
 
 /// The values in the order of the statement's parameters.

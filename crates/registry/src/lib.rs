@@ -12,6 +12,7 @@
 
 mod catalog;
 mod claim;
+mod connection;
 mod definition;
 mod dialect;
 mod failure;
@@ -22,6 +23,7 @@ mod location;
 mod migrations;
 mod news;
 mod periods;
+mod pipeline;
 mod postgres;
 mod record;
 mod refreshes;
@@ -29,6 +31,7 @@ mod row;
 mod sqlite;
 mod statement;
 mod store;
+mod task;
 mod words;
 mod worker;
 
@@ -38,6 +41,7 @@ use std::sync::Arc;
 use error::Result;
 
 pub use claim::{Claim, ClaimedTable};
+pub use connection::Connection;
 pub use definition::{
     Advance, Alteration, Definition, DynamicTable, LastRefresh, Progress, SchedulingState, Source, SourceKind,
     SuspendedBy,
@@ -48,7 +52,9 @@ pub use history::{
 };
 
 pub use news::News;
+pub use pipeline::Pipeline;
 pub use store::spent;
+pub use task::{Renewal, Task, TaskCounts, TaskState};
 pub use worker::{ReportedWorker, WorkerRecord, WorkerState};
 
 use location::Location;

@@ -13,7 +13,7 @@ struct Step {
     sqlite: &'static str,
 }
 
-const STEPS: [Step; 3] = [
+const STEPS: [Step; 4] = [
     Step {
         about: "definitions, sources, progress, publications, history",
         postgres: include_str!("../migrations/postgres/0001_registry.sql"),
@@ -28,6 +28,11 @@ const STEPS: [Step; 3] = [
         about: "wishes, the steps of refreshes",
         postgres: include_str!("../migrations/postgres/0003_priority.sql"),
         sqlite: include_str!("../migrations/sqlite/0003_priority.sql"),
+    },
+    Step {
+        about: "connections, pipelines, tasks",
+        postgres: include_str!("../migrations/postgres/0004_connections.sql"),
+        sqlite: include_str!("../migrations/sqlite/0004_connections.sql"),
     },
 ];
 

@@ -4,7 +4,7 @@ use axum::Json;
 use utoipa::openapi::security::{HttpAuthScheme, HttpBuilder, SecurityScheme};
 use utoipa::{Modify, OpenApi};
 
-use crate::rest::{change, look, overview, tasks, work};
+use crate::rest::{change, connections, look, overview, preview, tasks, work};
 use crate::{health, metrics, query};
 
 #[derive(OpenApi)]
@@ -18,6 +18,9 @@ use crate::{health, metrics, query};
         change::alter, change::suspend, change::resume, change::drop_table,
         overview::graph, overview::sources, overview::tables, overview::workers,
         tasks::list, tasks::get, tasks::cancel, tasks::events,
+        connections::list, connections::get, connections::create, connections::alter, connections::drop_connection,
+        connections::test, connections::pipelines, connections::pipeline, connections::create_pipeline, connections::drop_pipeline,
+        preview::start, preview::look, preview::cancel, preview::stats, preview::worker_health,
         query::run, metrics::get, health::health, health::alive, health::ready,
     )
 )]

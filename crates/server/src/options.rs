@@ -18,6 +18,10 @@ pub struct Options {
     pub limits: Limits,
     /// How long requests and tasks that run may still take once the server is to stop.
     pub grace_period: Duration,
+    /// How previews are run.
+    pub previews: preview::Options,
+    /// Whether previews are carried out by workers that serve their queue, rather than by this process.
+    pub preview_worker: bool,
 }
 
 /// How much a server takes on.
@@ -66,7 +70,16 @@ impl Options {
     /// The given address, everybody on loopback, and the usual limits.
     #[must_use]
     pub fn new(listen: SocketAddr) -> Self {
-        Self { listen, tokens: Tokens::default(), limits: Limits::default(), grace_period: Duration::from_secs(30) }
+        // The same program is a sandbox; where it cannot be found, a preview says so.
+        let program = std::env::current_exe().unwrap_or_default();
+        Self {
+            listen,
+            tokens: Tokens::default(),
+            limits: Limits::default(),
+            grace_period: Duration::from_secs(30),
+            previews: preview::Options::new(program, vec!["sandbox".to_owned()]),
+            preview_worker: false,
+        }
     }
 
     /// Refuses what would let strangers in.

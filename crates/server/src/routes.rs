@@ -9,7 +9,7 @@ use error::{Code, Error};
 
 use crate::gate::gate;
 use crate::problem::Failure;
-use crate::rest::{change, look, overview, tasks, work};
+use crate::rest::{change, connections, look, overview, preview, tasks, work};
 use crate::shared::Shared;
 use crate::{health, metrics, openapi, page, query};
 
@@ -37,12 +37,24 @@ pub(crate) fn routes(shared: Arc<Shared>) -> Router {
         .route("/tasks", get(tasks::list))
         .route("/tasks/{id}", get(tasks::get).delete(tasks::cancel))
         .route("/events", get(tasks::events))
+        .route("/connections", get(connections::list).post(connections::create))
+        .route(
+            "/connections/{name}",
+            get(connections::get).patch(connections::alter).delete(connections::drop_connection),
+        )
+        .route("/connections/{name}/test", post(connections::test))
+        .route("/pipelines", get(connections::pipelines).post(connections::create_pipeline))
+        .route("/pipelines/{id}", get(connections::pipeline).delete(connections::drop_pipeline))
+        .route("/pipelines/{id}/preview", post(preview::start))
+        .route("/pipelines/{id}/preview/{task_id}", get(preview::look).delete(preview::cancel))
+        .route("/previews/stats", get(preview::stats))
         .route("/sql", post(query::run))
         .route("/openapi.json", get(openapi::get));
     Router::new()
         .nest("/api/v1", api)
         .route("/metrics", get(metrics::get))
         .route("/health", get(health::health))
+        .route("/health/worker", get(preview::worker_health))
         .route("/healthz", get(health::alive))
         .route("/readyz", get(health::ready))
         .merge(page::routes())

@@ -4,8 +4,10 @@ use std::pin::Pin;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use connection::{Chain, Connections};
 use error::{Code, Error, Result};
 use lake::Lake;
+use preview::Previews;
 use refresh::{DynamicTables, Interrupter};
 use registry::Registry;
 use sql::query::Parser;
@@ -44,6 +46,8 @@ pub(crate) struct Shared {
     pub health: crate::health::Last,
     /// The name of the lake in SQL, and the schema of names without one.
     pub lake: (String, String),
+    /// Previews, and the connections that they are of.
+    pub previews: Arc<Previews>,
     /// Where results are put that are made as files.
     pub results: TempDir,
     /// Whether the server is to stop.
@@ -61,6 +65,7 @@ impl Shared {
             .map_err(|cause| Error::new(Code::Resource, format!("no folder for results: {cause}")))?;
         let lake = Lake::open(place)?;
         let name = (lake.alias().to_owned(), lake.schema().to_owned());
+        let connections = Connections::new(registry.clone(), Chain::of_process()?);
         let first = DynamicTables::open(lake, registry)?;
         let sessions = Lake::open_closed(place, options.limits.queries.max(1), results.path())?.into_iter();
         let readers =
@@ -78,6 +83,7 @@ impl Shared {
             metrics: Metrics::new(),
             health: crate::health::Last::default(),
             lake: name,
+            previews: Previews::new(connections, options.previews.clone()),
             options,
             lookers,
             readers,

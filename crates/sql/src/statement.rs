@@ -9,7 +9,7 @@
 //! DESC[RIBE] DYNAMIC TABLE name
 //! EXPLAIN DYNAMIC TABLE name
 //! ```
-//! A property is `NAME = value`, the value a string, a word or a number.
+//! A property is `NAME = value`, the value a string, a word or a number. Statements about connections are in `connection`.
 
 use std::fmt;
 
@@ -20,7 +20,10 @@ use crate::names::ObjectName;
 use crate::properties::{Properties, Property, PropertyName};
 use crate::token::{Kind, Token, tokenize};
 
+mod connection;
 mod grammar;
+
+pub use connection::{ConnectionChange, ConnectionSetting, ConnectionStatement};
 
 /// A statement and where it stands.
 #[derive(Clone, Debug, PartialEq)]
@@ -119,12 +122,19 @@ pub enum Statement {
         /// The table.
         name: ObjectName,
     },
+    /// A statement about connections.
+    Connection(ConnectionStatement),
     /// Any other statement, for DuckDB: its text.
     Other(String),
 }
 
 /// Reads all statements of a text. Errors point into the whole text; a text without any statement is one.
 pub fn parse_statements(text: &str) -> Result<Vec<Located<Statement>>> {
+    let read = read_statements(text);
+    if connection::may_hold_secrets(text) { read.map_err(connection::without_strings) } else { read }
+}
+
+fn read_statements(text: &str) -> Result<Vec<Located<Statement>>> {
     let tokens = tokenize(text)?;
     let is_end = |token: &Token| token.kind == Kind::Symbol(';');
     let mut statements = Vec::new();
@@ -133,7 +143,15 @@ pub fn parse_statements(text: &str) -> Result<Vec<Located<Statement>>> {
             continue;
         };
         let own_text = &text[first.start..last.end];
-        let value = match grammar::parse(Cursor::new(text, own, last.end))? {
+        let cursor = Cursor::new(text, own, last.end);
+        if connection::is_ours(&cursor) {
+            let value = Statement::Connection(connection::parse(cursor)?);
+            // Where a statement is shown, no string of this one is.
+            let text = own_text.split(['\'', '$']).next().unwrap_or_default().to_owned();
+            statements.push(Located { value, offset: first.start, text });
+            continue;
+        }
+        let value = match grammar::parse(cursor)? {
             Some(statement) => statement,
             None => Statement::Other(own_text.to_owned()),
         };

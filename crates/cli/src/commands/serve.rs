@@ -5,6 +5,7 @@ use registry::Registry;
 use server::{Limits, Options, Server, Shutdown};
 
 use crate::commands::Context;
+use crate::commands::sandbox::sandbox_options;
 use crate::config::Config;
 
 /// Runs until a signal comes.
@@ -29,6 +30,8 @@ pub fn open(config: &Config) -> Result<Server> {
             ..Limits::default()
         },
         grace_period: config.worker.grace_period,
+        previews: sandbox_options(config)?,
+        preview_worker: config.preview.worker,
         ..Options::new(told.listen)
     };
     Server::open(options, &config.lake, Registry::open(&config.registry)?)

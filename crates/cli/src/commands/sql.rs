@@ -11,7 +11,7 @@ use lake::Rows;
 use registry::RefreshTrigger;
 
 use crate::args::SqlArgs;
-use crate::commands::{Context, alter, create, describe, drop, explain, list, refresh};
+use crate::commands::{Context, alter, connection, create, describe, drop, explain, list, refresh};
 use crate::input::{self, Input};
 use crate::listing::{Listing, duration_text};
 
@@ -101,6 +101,7 @@ fn execute(
             let explanation = tables.explain(name)?;
             explain::print(context, &explanation, false);
         }
+        Statement::Connection(statement) => connection::execute(context, statement)?,
         Statement::Other(sql) => {
             let started = Instant::now();
             let rows = tables.query(sql).map_err(|error| place(error, text, located.offset))?;

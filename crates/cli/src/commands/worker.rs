@@ -2,9 +2,12 @@
 
 use ::refresh::DynamicTables;
 use ::worker::{Opening, Options, Shutdown, Worker};
+use connection::{Chain, Connections};
 use error::{Code, Error, Result};
+use preview::{PreviewWorker, Previews, WorkerOptions};
 
 use crate::args::WorkerArgs;
+use crate::commands::sandbox::sandbox_options;
 use crate::commands::{Context, serve};
 use crate::config::{Catalog, Config, Origin, local_catalog};
 
@@ -30,13 +33,32 @@ pub fn run(context: &mut Context<'_>, args: &WorkerArgs) -> Result<()> {
     } else {
         None
     };
+    // Only who is told so serves this queue: it takes no lake, and others need not look for previews.
+    let previews = match config.worker.queues.iter().any(|queue| queue == preview::QUEUE) && !args.once {
+        true => Some(previews(config)?),
+        false => None,
+    };
     let worked = Worker::new(options, |opening| open(config, opening)).run(&shutdown);
     shutdown.request();
+    if let Some(previews) = previews {
+        previews.stop();
+    }
     if let Some(served) = served {
         served.wait();
     }
     let summary = worked?;
     if args.once { summary.check() } else { Ok(()) }
+}
+
+/// Starts what carries out previews.
+fn previews(config: &Config) -> Result<PreviewWorker> {
+    let registry = registry::Registry::open(&config.registry)?;
+    let connections = Connections::new(registry, Chain::of_process()?);
+    let name = config.worker.name.clone().unwrap_or_else(|| format!("previews-{}", std::process::id()));
+    let options = WorkerOptions { name, queues: vec![preview::QUEUE.to_owned()], lease: config.worker.lease.length };
+    let concurrency = config.preview.concurrency;
+    tracing::info!(concurrency, "carrying out previews");
+    Ok(PreviewWorker::start(&Previews::new(connections, sandbox_options(config)?), &options))
 }
 
 /// A worker that is told which lake to work on makes it where there is none yet, as a server on an empty volume does.

@@ -4,6 +4,7 @@
 mod bad_input;
 mod cancel;
 mod configuration;
+mod connections;
 mod create;
 mod demo;
 mod doctor;

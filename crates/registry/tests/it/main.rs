@@ -15,11 +15,13 @@ macro_rules! over_both_stores {
 }
 
 mod claims;
+mod connections;
 mod definitions;
 mod fixture;
 mod graph;
 mod news;
 mod opening;
 mod refreshes;
+mod tasks;
 mod views;
 mod workers;

@@ -1,24 +1,14 @@
-//! What SQL of somebody who may only read may say: one SELECT over relations of the lake, with functions of the engine that
-//! look at nothing but their arguments. Everything that is not known to be harmless is refused.
+//! Queries of the lake that may be run: what they may say is in [`preview::walk`], which relations they may read is said here.
 //!
 //! Relations are written out with all three parts of their names, so that a name can mean nothing but a relation of the lake:
 //! neither a file, nor a view of the engine's own catalog, nor a table of the catalog's database.
 
-use error::{Code, Error, Result, Span};
+use error::{Code, Error, Result};
+use preview::walk::{Relation, Relations, walk};
 use serde_json::Value;
 use sql::names::{ObjectName, TableName, same_identifier};
 use sql::query::Parser;
 use sql::tree;
-
-/// Table functions that make rows out of their arguments.
-const TABLE_FUNCTIONS: [&str; 4] = ["generate_series", "range", "repeat", "unnest"];
-
-/// Functions of the engine that look at more than their arguments, or change something.
-const REFUSED: [&str; 8] =
-    ["current_setting", "currval", "getenv", "getvariable", "nextval", "set_config", "txid_current", "write_log"];
-
-/// The relation that FROM may hold besides names: what is made within the query.
-const WITHIN: [&str; 3] = ["EMPTY", "EXPRESSION_LIST", "SUBQUERY"];
 
 /// A query that may be run.
 #[derive(Debug)]
@@ -31,18 +21,9 @@ pub(crate) struct Checked {
 
 /// Looks at queries of a lake of this name, in which names without a schema mean this one.
 pub(crate) fn check(parser: &Parser, text: &str, alias: &str, schema: &str) -> Result<Checked> {
-    let query = parser.parse_with_parameters(text).map_err(|error| {
-        if error.message().starts_with("only a SELECT") {
-            return Error::new(Code::Permission, "only a SELECT may be run here").with_hint(
-                "Who may change the lake says \"write\": true; instead of PIVOT list the columns with FILTER.",
-            );
-        }
-        error
-    })?;
-    let mut walk = Walk { parser, text, alias, schema, scope: Vec::new(), relations: Vec::new() };
-    let mut node = query.node;
-    walk.node(&mut node)?;
-    let mut relations = walk.relations;
+    let mut lake = OfLake { alias, schema, relations: Vec::new() };
+    let node = walk(parser, text, &mut lake)?;
+    let mut relations = lake.relations;
     relations.sort();
     relations.dedup();
     Ok(Checked { node, relations, alias: alias.to_owned() })
@@ -72,133 +53,27 @@ impl Checked {
     }
 }
 
-struct Walk<'a> {
-    parser: &'a Parser,
-    text: &'a str,
+/// The relations of the lake, without the product's own.
+struct OfLake<'a> {
     alias: &'a str,
     schema: &'a str,
-    /// The names of WITH that can be read here.
-    scope: Vec<String>,
     relations: Vec<TableName>,
 }
 
-impl Walk<'_> {
-    fn node(&mut self, node: &mut Value) -> Result<()> {
-        match node {
-            Value::Array(children) => children.iter_mut().try_for_each(|child| self.node(child)),
-            Value::Object(_) => self.object(node),
-            _ => Ok(()),
-        }
-    }
-
-    fn object(&mut self, node: &mut Value) -> Result<()> {
-        if tree::is(node, "FUNCTION") || tree::is(node, "WINDOW") {
-            self.function(node)?;
-        }
-        if node.get("from_table").is_some() {
-            self.from(&node["from_table"])?;
-        }
-        if tree::is(node, "BASE_TABLE") {
-            self.relation(node)?;
-        }
-        if tree::is(node, "SHOW_REF") {
-            return Err(self.refused(node, "SHOW, DESCRIBE and SUMMARIZE may not be run here"));
-        }
-        let visible = self.scope.len();
-        self.with(node)?;
-        let visible_within = self.scope.len();
-        if tree::is(node, "RECURSIVE_CTE_NODE") {
-            // The first part of a recursive query does not see its name: there it would mean a relation.
-            self.node(&mut node["left"])?;
-            self.scope.push(tree::text(node, "cte_name").to_owned());
-        }
-        let is_done = |name: &str| name == "cte_map" || (name == "left" && self.scope.len() > visible_within);
-        let rest: Vec<String> = match node {
-            Value::Object(fields) => fields.keys().filter(|name| !is_done(name)).cloned().collect(),
-            _ => Vec::new(),
-        };
-        for name in rest {
-            self.node(&mut node[name.as_str()])?;
-        }
-        self.scope.truncate(visible);
-        Ok(())
-    }
-
-    /// The queries of WITH: each may read those before it, and nothing but a recursive one itself.
-    fn with(&mut self, node: &mut Value) -> Result<()> {
-        let Some(entries) = node.get_mut("cte_map").and_then(|map| map["map"].as_array_mut()) else { return Ok(()) };
-        for entry in entries {
-            let name = tree::text(entry, "key").to_owned();
-            self.node(&mut entry["value"])?;
-            self.scope.push(name);
-        }
-        Ok(())
-    }
-
-    /// Refuses what FROM may not hold. What it holds is looked at by itself.
-    fn from(&self, from: &Value) -> Result<()> {
-        let kind = tree::text(from, "type");
-        match kind {
-            "BASE_TABLE" => Ok(()),
-            "JOIN" => self.from(&from["left"]).and_then(|()| self.from(&from["right"])),
-            "PIVOT" => self.from(&from["source"]),
-            "TABLE_FUNCTION" => {
-                let name = tree::text(&from["function"], "function_name");
-                if TABLE_FUNCTIONS.iter().any(|allowed| same_identifier(allowed, name)) {
-                    return Ok(());
-                }
-                Err(self.refused(from, &format!("the table function {name} may not be used here")))
-            }
-            _ if WITHIN.contains(&kind) => Ok(()),
-            _ => Err(self.refused(from, "this may not be read here")),
-        }
-    }
-
-    fn function(&self, node: &Value) -> Result<()> {
-        let name = tree::text(node, "function_name");
-        let schema = tree::text(node, "schema");
-        let is_engines = tree::text(node, "catalog").is_empty() && matches!(schema, "" | "main");
-        let lower = name.to_ascii_lowercase();
-        let is_refused =
-            REFUSED.contains(&lower.as_str()) || lower.starts_with("pg_") || lower.starts_with("duckdb_");
-        // Operators and what the parser itself makes of some syntax need no name.
-        if is_engines && !is_refused && (name.is_empty() || self.parser.function(name).is_some()) {
-            return Ok(());
-        }
-        Err(self.refused(node, &format!("the function {name} may not be used here")))
-    }
-
-    /// Writes the name of a relation out.
-    fn relation(&mut self, node: &mut Value) -> Result<()> {
-        let part = |field: &str| Some(tree::text(node, field).to_owned()).filter(|part| !part.is_empty());
-        let (catalog, schema, name) =
-            (part("catalog_name"), part("schema_name"), tree::text(node, "table_name").to_owned());
-        let is_plain = catalog.is_none() && schema.is_none();
-        if is_plain && self.scope.iter().any(|visible| same_identifier(visible, &name)) {
-            return Ok(());
-        }
-        let written = ObjectName { catalog, schema, name, offset: 0, length: 0 };
-        let resolved = written.resolve(self.alias, self.schema).map_err(|error| match tree::location(node) {
-            Some(place) => error.with_span(Span::new(self.text, place, 0)),
-            None => error,
-        })?;
+impl Relations for OfLake<'_> {
+    fn resolve(&mut self, written: &ObjectName) -> Result<Relation> {
+        let resolved = written.resolve(self.alias, self.schema)?;
         if same_identifier(&resolved.schema, lake::BOOKKEEPING_SCHEMA) {
-            return Err(self.refused(node, &format!("{resolved} may not be read here")));
+            let error = Error::new(Code::Permission, format!("{resolved} may not be read here"));
+            return Err(error.with_hint(self.advice()));
         }
-        node["catalog_name"] = self.alias.into();
-        node["schema_name"] = resolved.schema.clone().into();
-        node["table_name"] = resolved.name.clone().into();
-        self.relations.push(resolved);
-        Ok(())
+        self.relations.push(resolved.clone());
+        Ok(Relation::Of { catalog: self.alias.to_owned(), schema: resolved.schema, name: resolved.name })
     }
 
-    fn refused(&self, node: &Value, what: &str) -> Error {
-        let error = Error::new(Code::Permission, what)
-            .with_hint("A query here reads relations of the lake and nothing else; see docs/guides/serving.md.");
-        match tree::location(node) {
-            Some(place) => error.with_span(Span::new(self.text, place, 0)),
-            None => error,
-        }
+    fn advice(&self) -> &'static str {
+        "A query here reads relations of the lake and nothing else; see docs/guides/serving.md. Who may change the lake says \
+         \"write\": true; instead of PIVOT list the columns with FILTER."
     }
 }
 

@@ -68,6 +68,7 @@ pub(super) async fn ours(
             let explanation = shared.look(move |tables| tables.explain(&name)).await?;
             Ok(Json(Explained::from(&explanation)).into_response())
         }
+        Statement::Connection(statement) => rest::connections::run(shared, caller, statement).await,
         Statement::Other(_) => Err(Error::new(Code::Internal, "a statement of DuckDB's is none of ours").into()),
     }
 }

@@ -69,8 +69,10 @@ pub fn run(context: &mut Context<'_>, tables: &DynamicTables) -> Result<()> {
         match editor.readline("dynamic-tables> ") {
             Ok(text) if text.trim().is_empty() => {}
             Ok(text) => {
-                // A history that cannot be kept is no reason not to work.
-                let _ = editor.add_history_entry(text.trim());
+                if !may_hold_secret(&text) {
+                    // A history that cannot be kept is no reason not to work.
+                    let _ = editor.add_history_entry(text.trim());
+                }
                 if !answer(context, tables, &text) {
                     break;
                 }
@@ -138,6 +140,13 @@ fn run_text(context: &mut Context<'_>, tables: &DynamicTables, text: &str) -> bo
         }
     }
     true
+}
+
+/// Whether a text may say a password, which is not for a file that stays.
+fn may_hold_secret(text: &str) -> bool {
+    let text = text.to_ascii_lowercase();
+    ["connection", "secret"].iter().any(|what| text.contains(what))
+        && ["password", "secret", "token", "key"].iter().any(|what| text.contains(what))
 }
 
 fn history_file() -> Option<PathBuf> {
