@@ -34,7 +34,7 @@ pub(crate) fn check(parser: &Parser, text: &str, alias: &str, schema: &str) -> R
     let query = parser.parse_with_parameters(text).map_err(|error| {
         if error.message().starts_with("only a SELECT") {
             return Error::new(Code::Permission, "only a SELECT may be run here").with_hint(
-                "Who may change the lake says \"write\": true; instead of PIVOT list the columns with FILTER.",
+                "Who may change the lake says \"write\": true (over Flight the header x-write: true); instead of PIVOT list the columns with FILTER.",
             );
         }
         error
@@ -52,6 +52,20 @@ impl Checked {
     /// The text to run.
     pub fn to_sql(&self, parser: &Parser) -> Result<String> {
         parser.to_sql(&self.node)
+    }
+
+    /// The text that gives the same columns and no rows.
+    pub fn without_rows(&self, parser: &Parser) -> Result<String> {
+        let mut node = self.node.clone();
+        let mut none = parser.parse("SELECT 1 LIMIT 0")?.node;
+        let none = none["modifiers"].as_array_mut().map(std::mem::take).unwrap_or_default();
+        let limits = |modifier: &Value| tree::text(modifier, "type").starts_with("LIMIT");
+        if let Some(modifiers) = node["modifiers"].as_array_mut() {
+            // A query has one limit at most, and its own may be an expression that is dear.
+            modifiers.retain(|modifier| !limits(modifier));
+            modifiers.extend(none);
+        }
+        parser.to_sql(&node)
     }
 
     /// Reads every relation that says no version of its own at the snapshot that is given for it.
@@ -225,6 +239,22 @@ mod tests {
             ("FROM information_schema.tables", "SELECT * FROM lake.information_schema.\"tables\""),
         ] {
             assert_eq!(checked(text).unwrap(), expected);
+        }
+    }
+
+    #[test]
+    fn the_columns_of_a_query_cost_no_rows() {
+        let parser = Parser::new().unwrap();
+        for (text, expected) in [
+            ("SELECT a, a FROM t ORDER BY b LIMIT 5 OFFSET 2", "SELECT a, a FROM lake.main.t ORDER BY b LIMIT 0"),
+            (
+                "SELECT a FROM t UNION SELECT b FROM t",
+                "(SELECT a FROM lake.main.t) UNION (SELECT b FROM lake.main.t) LIMIT 0",
+            ),
+            ("SELECT DISTINCT a FROM t LIMIT 10%", "SELECT DISTINCT a FROM lake.main.t LIMIT 0"),
+        ] {
+            let checked = check(&parser, text, "lake", "main").unwrap();
+            assert_eq!(checked.without_rows(&parser).unwrap(), expected);
         }
     }
 
