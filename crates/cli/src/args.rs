@@ -565,6 +565,10 @@ pub struct ServeSettingArgs {
     #[arg(default_value = "127.0.0.1:8642")]
     pub listen: Option<String>,
 
+    /// Where to listen for Arrow Flight SQL [default: nowhere]
+    #[arg(long, value_name = "ADDRESS", env = "DYNAMIC_TABLES_FLIGHT", hide_env_values = true)]
+    pub flight: Option<String>,
+
     /// Who may do what: `name=role:token`, separated by `;`, with `@` and a date if it expires. Roles are read, operate
     /// and admin; instead of a token `sha256:` and its hash may stand. Rather in the environment or the file than here
     #[arg(long, value_name = "TOKENS", env = "DYNAMIC_TABLES_TOKENS", hide_env_values = true)]

@@ -122,6 +122,8 @@ pub struct WorkerConfig {
 pub struct ServerConfig {
     /// Where it listens.
     pub listen: SocketAddr,
+    /// Where it listens for Arrow Flight.
+    pub flight: Option<SocketAddr>,
     /// Who may do what.
     pub tokens: server::Tokens,
     /// How many queries run at the same time.
@@ -219,6 +221,7 @@ impl Config {
         };
         let server = ServerConfig {
             listen: listen(required(&settings, "listen")?)?,
+            flight: find(&settings, "flight").filter(|s| s.value.is_some()).map(listen).transpose()?,
             tokens: find(&settings, "tokens").map(tokens).transpose()?.unwrap_or_default(),
             queries: number(required(&settings, "max-queries")?, 64)?,
             query_time: seconds(required(&settings, "query-timeout")?, 1)?,

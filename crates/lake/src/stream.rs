@@ -67,6 +67,15 @@ impl Session {
         result
     }
 
+    /// The names of a statement's parameters in the order of their values: `1`, `2` for `?` and `$1`, or as they are named.
+    ///
+    /// # Errors
+    /// What the engine says of the statement, with its place in `sql`.
+    pub fn parameters(&self, sql: &str) -> Result<Vec<String>> {
+        let statement = self.connection.prepare(sql).map_err(|failure| translate(failure, sql, 0))?;
+        named(&statement)
+    }
+
     fn stream_within(&self, sql: &str, parameters: &Parameters, take: &mut dyn Take) -> Result<()> {
         stream_rows(&self.connection, sql, parameters, take)
     }
@@ -104,9 +113,7 @@ fn ordered(statement: &duckdb::Statement<'_>, parameters: &Parameters) -> Result
             Err(wrong(format!("the statement has {count} parameters, and {} values were given", values.len())))
         }
         Parameters::Named(values) => {
-            let names = (1..=count)
-                .map(|position| statement.parameter_name(position).map_err(|failure| translate(failure, "", 0)))
-                .collect::<Result<Vec<String>>>()?;
+            let names = named(statement)?;
             if let Some((unknown, _)) = values.iter().find(|(name, _)| !names.contains(name)) {
                 return Err(wrong(format!("the statement has no parameter ${unknown}")));
             }
@@ -114,6 +121,11 @@ fn ordered(statement: &duckdb::Statement<'_>, parameters: &Parameters) -> Result
             names.iter().map(|name| found(name).ok_or_else(|| wrong(format!("no value for ${name}")))).collect()
         }
     }
+}
+
+fn named(statement: &duckdb::Statement<'_>) -> Result<Vec<String>> {
+    let name = |position| statement.parameter_name(position).map_err(|failure| translate(failure, "", 0));
+    (1..=statement.parameter_count()).map(name).collect()
 }
 
 fn wrong(message: String) -> Error {

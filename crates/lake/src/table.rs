@@ -164,6 +164,21 @@ impl Session {
         Ok(tables)
     }
 
+    /// The views of the lake, ordered by name.
+    ///
+    /// # Errors
+    /// What the catalog says.
+    pub fn views(&self) -> Result<Vec<TableName>> {
+        let (views, schemas) = (self.metadata("ducklake_view"), self.metadata("ducklake_schema"));
+        self.rows(
+            &format!(
+                "SELECT s.schema_name, v.view_name FROM {views} AS v JOIN {schemas} AS s ON s.schema_id = v.schema_id \
+                 WHERE v.end_snapshot IS NULL AND s.end_snapshot IS NULL ORDER BY s.schema_name, v.view_name"
+            ),
+            |row| Ok(TableName { schema: row.get(0)?, name: row.get(1)? }),
+        )
+    }
+
     /// The SELECT of a view; `None` if there is none of that name.
     pub fn view(&self, name: &TableName) -> Result<Option<String>> {
         let (views, schemas) = (self.metadata("ducklake_view"), self.metadata("ducklake_schema"));

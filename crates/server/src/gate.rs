@@ -5,12 +5,16 @@ use std::sync::Arc;
 
 use axum::extract::{ConnectInfo, FromRequestParts, Request, State};
 use axum::http::request::Parts;
+use axum::http::uri::Authority;
 use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode, Uri, header};
 use axum::middleware::Next;
 use axum::response::{IntoResponse as _, Response};
+use base64::Engine as _;
+use base64::prelude::BASE64_STANDARD as BASE64;
 use error::{Code, Error};
 
 use crate::access::{Caller, Role};
+use crate::flight::refusal;
 use crate::problem::Failure;
 use crate::shared::Shared;
 
@@ -21,9 +25,22 @@ const OPEN: [&str; 3] = ["/healthz", "/readyz", "/health"];
 const CONTENT_SECURITY_POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; \
     connect-src 'self'; form-action 'none'; base-uri 'none'; frame-ancestors 'none'";
 
+/// Lets a request of Flight through, or says why not.
+pub(crate) async fn flight_gate(State(shared): State<Arc<Shared>>, mut request: Request, next: Next) -> Response {
+    match admit(&shared, &mut request, false, presented) {
+        Ok(_room) => next.run(request).await,
+        Err(failure) => {
+            shared.metrics.failed(failure.error.code());
+            refusal(&failure).into_http()
+        }
+    }
+}
+
 /// Lets a request through, or says why not.
 pub(crate) async fn gate(State(shared): State<Arc<Shared>>, mut request: Request, next: Next) -> Response {
-    let mut response = match admit(&shared, &mut request) {
+    let path = request.uri().path();
+    let is_open = OPEN.contains(&path) || crate::page::is_page(path);
+    let mut response = match admit(&shared, &mut request, is_open, bearer) {
         Ok(_room) => {
             // The room is held until the head of the response is there.
             next.run(request).await
@@ -46,13 +63,17 @@ pub(crate) async fn gate(State(shared): State<Arc<Shared>>, mut request: Request
     response
 }
 
-fn admit<'a>(shared: &'a Shared, request: &mut Request) -> Result<crate::metrics::InFlight<'a>, Failure> {
+/// `is_open` is what everybody may see, `token` finds the token.
+fn admit<'a>(
+    shared: &'a Shared,
+    request: &mut Request,
+    is_open: bool,
+    token: impl Fn(&HeaderMap) -> Option<String>,
+) -> Result<crate::metrics::InFlight<'a>, Failure> {
     let room = shared.metrics.begin(shared.options.limits.requests);
     let room = room.ok_or_else(|| Failure::busy("too many requests at the same time"))?;
-    let uri = request.uri().clone();
-    let is_open = OPEN.contains(&uri.path()) || crate::page::is_page(uri.path());
-    check_origin(shared, request.headers())?;
-    let caller = match authenticate(shared, request.headers()) {
+    check_origin(shared, request.uri(), request.headers())?;
+    let caller = match authenticate(shared, request.headers(), token) {
         Ok(caller) => Some(caller),
         Err(_) if is_open => None,
         Err(failure) => return Err(failure),
@@ -75,12 +96,14 @@ fn admit<'a>(shared: &'a Shared, request: &mut Request) -> Result<crate::metrics
 
 /// A web page of somebody else must not act through the browser of whoever can reach this server: neither by its own
 /// scripts, nor by a name of its own that leads here.
-fn check_origin(shared: &Shared, headers: &HeaderMap) -> Result<(), Failure> {
+fn check_origin(shared: &Shared, uri: &Uri, headers: &HeaderMap) -> Result<(), Failure> {
     let refused = |what: &str| {
         let error = Error::new(Code::Permission, what).with_hint("Use the address that the server itself has.");
         Failure::new(StatusCode::FORBIDDEN, error)
     };
-    let host = headers.get(header::HOST).and_then(|host| host.to_str().ok()).unwrap_or_default();
+    // HTTP/2 has it in the address.
+    let named = headers.get(header::HOST).and_then(|host| host.to_str().ok());
+    let host = named.or_else(|| uri.authority().map(Authority::as_str)).unwrap_or_default();
     if shared.options.tokens.is_empty() && !is_loopback(host) {
         return Err(refused("without tokens requests are answered only under a loopback name"));
     }
@@ -101,24 +124,43 @@ fn is_loopback(host: &str) -> bool {
     name.eq_ignore_ascii_case("localhost") || name.parse::<std::net::IpAddr>().is_ok_and(|ip| ip.is_loopback())
 }
 
-fn authenticate(shared: &Shared, headers: &HeaderMap) -> Result<Caller, Failure> {
+fn authenticate(
+    shared: &Shared,
+    headers: &HeaderMap,
+    token: impl Fn(&HeaderMap) -> Option<String>,
+) -> Result<Caller, Failure> {
     if shared.options.tokens.is_empty() {
         return Ok(Caller { name: None, role: Role::Admin });
     }
     let refused = |error| Failure::new(StatusCode::UNAUTHORIZED, error);
-    let Some(authorization) = headers.get(header::AUTHORIZATION) else {
+    if !headers.contains_key(header::AUTHORIZATION) {
         let error = Error::new(Code::Permission, "this takes a token");
         return Err(refused(error.with_hint("Send it as Authorization: Bearer TOKEN.")));
-    };
-    let token = authorization.to_str().ok().and_then(|text| {
-        let (scheme, token) = text.split_once(' ')?;
-        scheme.eq_ignore_ascii_case("bearer").then(|| token.trim())
-    });
-    let Some(token) = token else {
+    }
+    let Some(token) = token(headers) else {
         let error = Error::new(Code::Permission, "the authorization is no bearer token");
         return Err(refused(error.with_hint("Send it as Authorization: Bearer TOKEN.")));
     };
-    shared.options.tokens.find(token).map_err(refused)
+    shared.options.tokens.find(&token).map_err(refused)
+}
+
+/// The token of a request as it is sent over HTTP.
+fn bearer(headers: &HeaderMap) -> Option<String> {
+    let (scheme, token) = headers.get(header::AUTHORIZATION)?.to_str().ok()?.split_once(' ')?;
+    scheme.eq_ignore_ascii_case("bearer").then(|| token.trim().to_owned())
+}
+
+/// The token of a request as it is sent over Flight: clients that know names and passwords send it as the password. Not so
+/// over HTTP, where a browser would remember it.
+pub(crate) fn presented(headers: &HeaderMap) -> Option<String> {
+    bearer(headers).or_else(|| {
+        let (scheme, credentials) = headers.get(header::AUTHORIZATION)?.to_str().ok()?.split_once(' ')?;
+        if !scheme.eq_ignore_ascii_case("basic") {
+            return None;
+        }
+        let decoded = String::from_utf8(BASE64.decode(credentials.trim()).ok()?).ok()?;
+        decoded.split_once(':').map(|(_, password)| password.to_owned())
+    })
 }
 
 impl<S: Send + Sync> FromRequestParts<S> for Caller {

@@ -9,6 +9,7 @@
 
 mod access;
 mod body;
+mod flight;
 mod gate;
 mod health;
 mod limit;

@@ -1,6 +1,7 @@
 //! The server itself: listening, connections with their time limits, and a stop that lets what runs end.
 
 use std::net::{SocketAddr, TcpListener};
+use std::pin::Pin;
 use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::Duration;
@@ -8,17 +9,19 @@ use std::time::Duration;
 use axum::Router;
 use axum::extract::ConnectInfo;
 use error::{Code, Error, Result};
-use hyper_util::rt::{TokioIo, TokioTimer};
+use hyper::server::conn::{http1, http2};
+use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::graceful::GracefulShutdown;
 use hyper_util::service::TowerToHyperService;
 use registry::Registry;
+use tokio::net::TcpStream;
 use tokio::runtime::{Builder, Runtime};
 use tokio::sync::Semaphore;
 use worker::Shutdown;
 
-use crate::Options;
 use crate::routes::routes;
 use crate::shared::Shared;
+use crate::{Options, flight};
 
 /// After an accept that failed (no file is left to open, for example) others are not tried at once.
 const PAUSE: Duration = Duration::from_millis(100);
@@ -27,6 +30,7 @@ const PAUSE: Duration = Duration::from_millis(100);
 pub struct Server {
     listener: TcpListener,
     address: SocketAddr,
+    flight: Option<(TcpListener, SocketAddr)>,
     shared: Arc<Shared>,
     runtime: Runtime,
 }
@@ -53,22 +57,15 @@ impl Server {
     /// registry say when they cannot be opened.
     pub fn open(options: Options, lake: &lake::Options, registry: Registry) -> Result<Self> {
         options.check()?;
-        let wanted = options.listen;
-        let taken = |cause: std::io::Error| {
-            Error::new(Code::Connection, format!("cannot listen on {wanted}: {cause}"))
-                .with_transient(false)
-                .with_hint("Name another address with --listen.")
-        };
-        let listener = TcpListener::bind(wanted).map_err(taken)?;
-        listener.set_nonblocking(true).map_err(taken)?;
-        let address = listener.local_addr().map_err(taken)?;
+        let (listener, address) = bind(options.listen, "--listen")?;
+        let flight = options.flight.map(|wanted| bind(wanted, "--flight")).transpose()?;
         let shared = Shared::open(options, lake, registry)?;
         let runtime = Builder::new_multi_thread()
             .thread_name("server")
             .enable_all()
             .build()
             .map_err(|cause| Error::new(Code::Resource, format!("no threads for the server: {cause}")))?;
-        Ok(Self { listener, address, shared, runtime })
+        Ok(Self { listener, address, flight, shared, runtime })
     }
 
     /// Where it listens.
@@ -77,19 +74,24 @@ impl Server {
         self.address
     }
 
+    /// Where it listens for Arrow Flight.
+    #[must_use]
+    pub fn flight_address(&self) -> Option<SocketAddr> {
+        self.flight.as_ref().map(|(_, address)| *address)
+    }
+
     /// Answers until the shutdown is requested, and until what runs then has ended or the grace period is over.
     pub fn run(self, shutdown: &Shutdown) {
-        let Self { listener, address, shared, runtime } = self;
-        tracing::info!(%address, "serving");
+        let flight_address = self.flight_address();
+        let Self { listener, address, flight, shared, runtime } = self;
+        tracing::info!(%address, flight = flight_address.map(tracing::field::display), "serving");
         let shutdown = shutdown.clone();
         let grace_period = shared.options.grace_period;
         runtime.block_on(async {
-            let listener = match tokio::net::TcpListener::from_std(listener) {
-                Ok(listener) => listener,
-                Err(error) => return tracing::error!(%error, "cannot listen"),
-            };
+            let http = (listener, Door::http(&shared));
+            let flight = flight.map(|(listener, _)| (listener, Door::flight(&shared)));
             let stop = tokio::task::spawn_blocking(move || shutdown.wait_for_request());
-            accept(listener, &shared, stop).await;
+            answer(http, flight, &shared, stop).await;
         });
         // What blocks still (a query that does not hear its interruption) must not hold up the end.
         runtime.shutdown_timeout(grace_period.min(Duration::from_secs(5)));
@@ -104,44 +106,79 @@ impl Server {
     }
 }
 
+fn bind(wanted: SocketAddr, option: &str) -> Result<(TcpListener, SocketAddr)> {
+    let taken = |cause: std::io::Error| {
+        Error::new(Code::Connection, format!("cannot listen on {wanted}: {cause}"))
+            .with_transient(false)
+            .with_hint(format!("Name another address with {option}."))
+    };
+    let listener = TcpListener::bind(wanted).map_err(taken)?;
+    listener.set_nonblocking(true).map_err(taken)?;
+    let address = listener.local_addr().map_err(taken)?;
+    Ok((listener, address))
+}
+
+/// What is behind an address, and how it is spoken there.
+struct Door {
+    router: Router,
+    protocol: Protocol,
+}
+
+enum Protocol {
+    Http1(http1::Builder),
+    Http2(http2::Builder<TokioExecutor>),
+}
+
+impl Door {
+    fn http(shared: &Arc<Shared>) -> Self {
+        let mut protocol = http1::Builder::new();
+        protocol.timer(TokioTimer::new()).header_read_timeout(shared.options.limits.arrival);
+        Self { router: routes(Arc::clone(shared)), protocol: Protocol::Http1(protocol) }
+    }
+
+    fn flight(shared: &Arc<Shared>) -> Self {
+        let mut protocol = http2::Builder::new(TokioExecutor::new());
+        // Whoever is gone without a word is noticed.
+        protocol.timer(TokioTimer::new()).keep_alive_interval(shared.options.limits.arrival);
+        Self { router: flight::routes(Arc::clone(shared)), protocol: Protocol::Http2(protocol) }
+    }
+
+    /// Answers one connection; the future ends with it.
+    fn serve(
+        &self,
+        stream: TcpStream,
+        peer: SocketAddr,
+        graceful: &GracefulShutdown,
+    ) -> Pin<Box<dyn Future<Output = hyper::Result<()>> + Send>> {
+        let service = TowerToHyperService::new(self.router.clone().layer(axum::Extension(ConnectInfo(peer))));
+        let stream = TokioIo::new(stream);
+        match &self.protocol {
+            Protocol::Http1(protocol) => Box::pin(graceful.watch(protocol.serve_connection(stream, service))),
+            Protocol::Http2(protocol) => Box::pin(graceful.watch(protocol.serve_connection(stream, service))),
+        }
+    }
+}
+
 /// Takes connections until `stop`, then lets those that are there end.
-async fn accept(listener: tokio::net::TcpListener, shared: &Arc<Shared>, stop: impl Future) {
-    let router = routes(Arc::clone(shared));
+async fn answer(
+    (http_listener, http): (TcpListener, Door),
+    flight: Option<(TcpListener, Door)>,
+    shared: &Arc<Shared>,
+    stop: impl Future,
+) {
     let graceful = GracefulShutdown::new();
     let room = Arc::new(Semaphore::new(shared.options.limits.connections.max(1)));
-    let mut http = hyper::server::conn::http1::Builder::new();
-    http.timer(TokioTimer::new()).header_read_timeout(shared.options.limits.arrival);
-    let mut stop = std::pin::pin!(stop);
-    loop {
-        let connected = async {
-            // Closed by nobody.
-            let permit = Arc::clone(&room).acquire_owned().await.ok();
-            (permit, listener.accept().await)
-        };
-        let (permit, accepted) = tokio::select! {
-            connected = connected => connected,
-            _ = &mut stop => break,
-        };
-        let (stream, peer) = match accepted {
-            Ok(accepted) => accepted,
-            Err(error) => {
-                tracing::warn!(%error, "a connection could not be taken");
-                tokio::time::sleep(PAUSE).await;
-                continue;
+    let taking = async {
+        tokio::join!(take(http_listener, http, &graceful, &room), async {
+            if let Some((listener, flight)) = flight {
+                take(listener, flight, &graceful, &room).await;
             }
-        };
-        // A result is written as it comes.
-        let _ = stream.set_nodelay(true);
-        let service = TowerToHyperService::new(for_peer(&router, peer));
-        let connection = graceful.watch(http.serve_connection(TokioIo::new(stream), service));
-        tokio::spawn(async move {
-            if let Err(error) = connection.await {
-                tracing::debug!(%error, "a connection ended");
-            }
-            drop(permit);
         });
+    };
+    tokio::select! {
+        () = taking => {}
+        _ = stop => {}
     }
-    drop(listener);
     let running = shared.running();
     tracing::info!(tasks = running, "stopping: no further requests");
     shared.stop();
@@ -167,6 +204,31 @@ async fn accept(listener: tokio::net::TcpListener, shared: &Arc<Shared>, stop: i
     shared.close();
 }
 
-fn for_peer(router: &Router, peer: SocketAddr) -> Router {
-    router.clone().layer(axum::Extension(ConnectInfo(peer)))
+/// Takes connections for ever.
+async fn take(listener: TcpListener, door: Door, graceful: &GracefulShutdown, room: &Arc<Semaphore>) {
+    let listener = match tokio::net::TcpListener::from_std(listener) {
+        Ok(listener) => listener,
+        Err(error) => return tracing::error!(%error, "cannot listen"),
+    };
+    loop {
+        // Closed by nobody.
+        let permit = Arc::clone(room).acquire_owned().await.ok();
+        let (stream, peer) = match listener.accept().await {
+            Ok(accepted) => accepted,
+            Err(error) => {
+                tracing::warn!(%error, "a connection could not be taken");
+                tokio::time::sleep(PAUSE).await;
+                continue;
+            }
+        };
+        // A result is written as it comes.
+        let _ = stream.set_nodelay(true);
+        let connection = door.serve(stream, peer, graceful);
+        tokio::spawn(async move {
+            if let Err(error) = connection.await {
+                tracing::debug!(%error, "a connection ended");
+            }
+            drop(permit);
+        });
+    }
 }

@@ -12,6 +12,8 @@ use crate::access::Tokens;
 pub struct Options {
     /// Where it listens.
     pub listen: SocketAddr,
+    /// Where it listens for Arrow Flight, if it does.
+    pub flight: Option<SocketAddr>,
     /// Who may do what; with none, whoever can reach a loopback address may do everything.
     pub tokens: Tokens,
     /// How much of it.
@@ -74,6 +76,7 @@ impl Options {
         let program = std::env::current_exe().unwrap_or_default();
         Self {
             listen,
+            flight: None,
             tokens: Tokens::default(),
             limits: Limits::default(),
             grace_period: Duration::from_secs(30),
@@ -84,12 +87,11 @@ impl Options {
 
     /// Refuses what would let strangers in.
     pub(crate) fn check(&self) -> Result<()> {
-        if self.listen.ip().is_loopback() || !self.tokens.is_empty() {
-            return Ok(());
-        }
+        let open = [Some(self.listen), self.flight].into_iter().flatten().find(|address| !address.ip().is_loopback());
+        let (Some(open), true) = (open, self.tokens.is_empty()) else { return Ok(()) };
         Err(Error::new(
             Code::Configuration,
-            format!("without tokens everybody who reaches {} could change everything", self.listen),
+            format!("without tokens everybody who reaches {open} could change everything"),
         )
         .with_hint("Give tokens (--tokens, or DYNAMIC_TABLES_TOKENS), or listen on a loopback address such as 127.0.0.1:8642."))
     }

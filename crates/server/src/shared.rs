@@ -20,7 +20,7 @@ use crate::Options;
 use crate::limit::Rates;
 use crate::metrics::Metrics;
 use crate::pool::Pool;
-use crate::query::Reader;
+use crate::query::run::Reader;
 use crate::rest::listed::Listed;
 use crate::task::Tasks;
 

@@ -22,6 +22,7 @@ pub fn run(context: &mut Context<'_>) -> Result<()> {
 pub fn open(config: &Config) -> Result<Server> {
     let told = &config.server;
     let options = Options {
+        flight: told.flight,
         tokens: told.tokens.clone(),
         limits: Limits {
             queries: told.queries,

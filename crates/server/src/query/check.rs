@@ -35,6 +35,20 @@ impl Checked {
         parser.to_sql(&self.node)
     }
 
+    /// The text that gives the same columns and no rows.
+    pub fn without_rows(&self, parser: &Parser) -> Result<String> {
+        let mut node = self.node.clone();
+        let mut none = parser.parse("SELECT 1 LIMIT 0")?.node;
+        let none = none["modifiers"].as_array_mut().map(std::mem::take).unwrap_or_default();
+        let limits = |modifier: &Value| tree::text(modifier, "type").starts_with("LIMIT");
+        if let Some(modifiers) = node["modifiers"].as_array_mut() {
+            // A query has one limit at most, and its own may be an expression that is dear.
+            modifiers.retain(|modifier| !limits(modifier));
+            modifiers.extend(none);
+        }
+        parser.to_sql(&node)
+    }
+
     /// Reads every relation that says no version of its own at the snapshot that is given for it.
     pub fn pin(&mut self, snapshot: impl Fn(&TableName) -> i64) {
         let alias = self.alias.clone();
@@ -73,7 +87,7 @@ impl Relations for OfLake<'_> {
 
     fn advice(&self) -> &'static str {
         "A query here reads relations of the lake and nothing else; see docs/guides/serving.md. Who may change the lake says \
-         \"write\": true; instead of PIVOT list the columns with FILTER."
+         \"write\": true (over Flight the header x-write: true); instead of PIVOT list the columns with FILTER."
     }
 }
 
@@ -100,6 +114,22 @@ mod tests {
             ("FROM information_schema.tables", "SELECT * FROM lake.information_schema.\"tables\""),
         ] {
             assert_eq!(checked(text).unwrap(), expected);
+        }
+    }
+
+    #[test]
+    fn the_columns_of_a_query_cost_no_rows() {
+        let parser = Parser::new().unwrap();
+        for (text, expected) in [
+            ("SELECT a, a FROM t ORDER BY b LIMIT 5 OFFSET 2", "SELECT a, a FROM lake.main.t ORDER BY b LIMIT 0"),
+            (
+                "SELECT a FROM t UNION SELECT b FROM t",
+                "(SELECT a FROM lake.main.t) UNION (SELECT b FROM lake.main.t) LIMIT 0",
+            ),
+            ("SELECT DISTINCT a FROM t LIMIT 10%", "SELECT DISTINCT a FROM lake.main.t LIMIT 0"),
+        ] {
+            let checked = check(&parser, text, "lake", "main").unwrap();
+            assert_eq!(checked.without_rows(&parser).unwrap(), expected);
         }
     }
 

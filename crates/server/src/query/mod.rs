@@ -1,71 +1,98 @@
 //! SQL over HTTP: our statements, queries of the lake, and, for who may, statements that change it.
 //!
 //! A query goes to a closed engine that can do nothing but read the lake, and only after its tree was looked at (`check`);
-//! its rows are written as they are computed (`read`, `format`). Everything else goes where the product does such things
+//! its rows are written as they are computed (`run`, `read`, `format`). Everything else goes where the product does such things
 //! itself (`own`).
 
 mod check;
 mod format;
-mod own;
+pub(crate) mod own;
 mod read;
+pub(crate) mod run;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
+use axum::Json;
 use axum::extract::State;
 use axum::http::{HeaderMap, StatusCode, header};
-use axum::response::Response;
+use axum::response::{IntoResponse as _, Response};
 use error::{Code, Error, Result, Span};
 use lake::{Parameter, Parameters};
-use serde::Deserialize;
-use sql::statement::{Statement, parse_statements};
+use serde::{Deserialize, Serialize};
+use sql::statement::{Located, Statement, parse_statements};
 use utoipa::ToSchema;
 
 use crate::access::Caller;
 use crate::body::{Text, bad};
 use crate::problem::{Failure, Problem};
+use crate::query::run::Plan;
+use crate::rest::work;
 use crate::shared::Shared;
-
-pub(crate) use read::Reader;
 
 use format::Format;
 
 /// A statement and how it is to be run.
-#[derive(Debug, Default, Deserialize, ToSchema)]
+#[derive(Clone, Debug, Default, Deserialize, Serialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct Query {
     /// One statement: one of ours, or one of DuckDB's.
-    sql: String,
+    pub sql: String,
     /// Values for its parameters: a list for `?` and `$1`, an object for `$name`.
     #[serde(default)]
     #[schema(value_type = Option<Object>)]
-    parameters: Option<Given>,
+    pub parameters: Option<Given>,
     /// Not more rows than these.
-    limit: Option<u64>,
+    pub limit: Option<u64>,
     /// Not longer than this; 60 seconds unless said.
-    timeout_seconds: Option<f64>,
+    pub timeout_seconds: Option<f64>,
     /// What the result shall be, if not what `Accept` says: `json`, `jsonl`, `csv`, `arrow` or `parquet`.
-    format: Option<String>,
+    pub format: Option<String>,
     /// Read everything as it was at this data version.
-    data_version: Option<i64>,
+    pub data_version: Option<i64>,
     /// Read the newest data version that all dynamic tables in the query have had.
     #[serde(default)]
-    consistent: bool,
+    pub consistent: bool,
     /// Let a statement that is no query change the lake; takes the role admin.
     #[serde(default)]
-    write: bool,
+    pub write: bool,
 }
 
-#[derive(Debug, Deserialize)]
+/// Values for parameters.
+#[derive(Clone, Debug, Deserialize, Serialize)]
 #[serde(untagged)]
-enum Given {
+pub(crate) enum Given {
     Positional(Vec<serde_json::Value>),
     Named(BTreeMap<String, serde_json::Value>),
 }
 
 impl Query {
-    fn parameters(&self) -> Result<Parameters, Failure> {
+    /// The one statement that it is.
+    pub fn statement(&self) -> Result<Located<Statement>, Failure> {
+        let mut statements = parse_statements(&self.sql)?;
+        match (statements.pop(), statements.first()) {
+            (Some(statement), None) => Ok(statement),
+            (_, first) => {
+                let second = Span::new(self.sql.clone(), first.map_or(0, |first| first.offset), 0);
+                let error = Error::new(Code::Query, "one request runs one statement").with_span(second);
+                Err(error.with_hint("Send each statement by itself.").into())
+            }
+        }
+    }
+
+    /// How this text of it, a query, is to be run.
+    pub fn plan(&self, text: String, shared: &Shared) -> Result<Plan, Failure> {
+        Ok(Plan {
+            text,
+            parameters: self.parameters()?,
+            timeout: self.timeout(shared)?,
+            pinned: self.consistent || self.data_version.is_some(),
+            data_version: self.data_version,
+        })
+    }
+
+    pub fn parameters(&self) -> Result<Parameters, Failure> {
         Ok(match &self.parameters {
             None => Parameters::default(),
             Some(Given::Positional(values)) => {
@@ -78,7 +105,7 @@ impl Query {
         })
     }
 
-    fn timeout(&self, shared: &Shared) -> Result<Duration, Failure> {
+    pub fn timeout(&self, shared: &Shared) -> Result<Duration, Failure> {
         let limits = &shared.options.limits;
         let Some(seconds) = self.timeout_seconds else { return Ok(limits.query_time) };
         let asked = Duration::try_from_secs_f64(seconds).ok().filter(|asked| !asked.is_zero());
@@ -126,17 +153,13 @@ pub(crate) async fn run(
     } else {
         Query { sql: body.text, ..Query::default() }
     };
-    let mut statements = parse_statements(&query.sql)?;
-    let (Some(statement), true) = (statements.pop(), statements.is_empty()) else {
-        let second = Span::new(query.sql.clone(), statements.first().map_or(0, |first| first.offset), 0);
-        let error = Error::new(Code::Query, "one request runs one statement").with_span(second);
-        return Err(error.with_hint("Send each statement by itself.").into());
-    };
+    let statement = query.statement()?;
     let Statement::Other(text) = statement.value else {
-        return own::ours(&shared, &caller, statement.value, &query.sql).await;
+        return Ok(own::ours(&shared, &caller, statement.value, &query.sql).await?.into_response());
     };
     if query.write {
-        return own::changing(&shared, &caller, text, query.timeout(&shared)?).await;
+        let rows = own::changing(&shared, &caller, text, query.timeout(&shared)?).await?;
+        return Ok(Json(work::rows(&rows)).into_response());
     }
     let accept = headers.get(header::ACCEPT).and_then(|accept| accept.to_str().ok()).unwrap_or("*/*");
     let format = match &query.format {
@@ -147,15 +170,7 @@ pub(crate) async fn run(
             Failure::new(StatusCode::NOT_ACCEPTABLE, error)
         })?,
     };
-    let reading = read::Reading {
-        text,
-        parameters: query.parameters()?,
-        limit: query.limit,
-        timeout: query.timeout(&shared)?,
-        format,
-        pinned: query.consistent || query.data_version.is_some(),
-        data_version: query.data_version,
-    };
+    let reading = read::Reading { plan: query.plan(text, &shared)?, limit: query.limit, format };
     let (whole, offset) = (query.sql, statement.offset);
     reading.run(&shared).await.map_err(|mut failure| {
         failure.error = place(failure.error, &whole, offset);
@@ -164,7 +179,7 @@ pub(crate) async fn run(
 }
 
 /// The error with its place in the whole text, where it only knew its place in the statement.
-fn place(error: Error, text: &str, offset: usize) -> Error {
+pub(crate) fn place(error: Error, text: &str, offset: usize) -> Error {
     match error.span() {
         Some(span) if span.text.len() < text.len() => {
             let span = Span::new(text, offset + span.offset, span.length);

@@ -4,35 +4,59 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Json;
-use axum::response::{IntoResponse as _, Response};
+use axum::response::{IntoResponse, Response};
 use error::{Code, Error, Result};
 use refresh::Interrupter;
-use serde_json::json;
+use serde_json::{Value, json};
 use sql::query::Parser;
 use sql::statement::{AlterAction, Statement};
 
 use crate::access::{Caller, Role};
 use crate::pool::blocking;
 use crate::problem::Failure;
+use crate::rest::listed::List;
 use crate::rest::view::{Explained, Table, TableDetails};
-use crate::rest::{self, work};
+use crate::rest::{connections, work};
 use crate::shared::{Ended, PATIENCE, Running, Shared};
+use crate::task::Task;
+
+/// What came of one of our statements.
+pub(crate) enum Done {
+    /// It takes longer.
+    Task(Box<Task>),
+    /// All dynamic tables.
+    List(Arc<List>),
+    /// What was found or done.
+    Value(Value),
+}
+
+impl IntoResponse for Done {
+    fn into_response(self) -> Response {
+        match self {
+            Self::Task(task) => work::accepted(&task),
+            Self::List(list) => Json(list.tables.iter().collect::<Vec<&Table>>()).into_response(),
+            Self::Value(value) => Json(value).into_response(),
+        }
+    }
+}
 
 /// Runs one of our statements: what takes long is answered with its task.
-pub(super) async fn ours(
+pub(crate) async fn ours(
     shared: &Arc<Shared>,
     caller: &Caller,
     statement: Statement,
     text: &str,
-) -> Result<Response, Failure> {
+) -> Result<Done, Failure> {
     match statement {
         Statement::Create(create) => {
             caller.may(Role::Admin)?;
-            work::start_create(shared, caller, vec![create.name.to_string()], vec![create], text.to_owned())
+            let tables = vec![create.name.to_string()];
+            let task = work::start_create(shared, caller, tables, vec![create], text.to_owned())?;
+            Ok(Done::Task(Box::new(task)))
         }
         Statement::Alter { name, if_exists: false, action: AlterAction::Refresh { full } } => {
             caller.may(Role::Operate)?;
-            work::start_refresh(shared, caller, vec![name], full)
+            Ok(Done::Task(Box::new(work::start_refresh(shared, caller, vec![name], full)?)))
         }
         Statement::Alter { name, if_exists, action } => {
             caller.may(match action {
@@ -43,43 +67,47 @@ pub(super) async fn ours(
             let affected: Vec<String> = altered.affected.iter().map(ToString::to_string).collect();
             let name = altered.name.to_string();
             tracing::info!(by = caller.name, table = name, done = altered.message, "changed");
-            Ok(Json(json!({ "name": name, "done": [altered.message], "affected": affected })).into_response())
+            Ok(Done::Value(json!({ "name": name, "done": [altered.message], "affected": affected })))
         }
         Statement::Drop { name, if_exists, cascade } => {
             caller.may(Role::Admin)?;
             let dropped = shared.look(move |tables| tables.drop(&name, if_exists, cascade)).await?;
             let dropped: Vec<String> = dropped.iter().map(ToString::to_string).collect();
             tracing::info!(by = caller.name, tables = dropped.join(", "), "dropped");
-            Ok(Json(json!({ "dropped": dropped })).into_response())
+            Ok(Done::Value(json!({ "dropped": dropped })))
         }
         Statement::Show { like } => {
             if like.is_some() {
                 let error = Error::new(Code::Query, "LIKE is not answered here");
                 return Err(error.with_hint("GET /api/v1/dynamic-tables?contains=... looks for names.").into());
             }
-            let list = shared.listed.get(shared).await?;
-            Ok(Json(list.tables.iter().collect::<Vec<&Table>>()).into_response())
+            Ok(Done::List(shared.listed.get(shared).await?))
         }
         Statement::Describe { name } => {
             let description = shared.look(move |tables| tables.describe(&name)).await?;
-            Ok(Json(TableDetails::from(&description)).into_response())
+            Ok(Done::Value(shown(&TableDetails::from(&description))?))
         }
         Statement::Explain { name } => {
             let explanation = shared.look(move |tables| tables.explain(&name)).await?;
-            Ok(Json(Explained::from(&explanation)).into_response())
+            Ok(Done::Value(shown(&Explained::from(&explanation))?))
         }
-        Statement::Connection(statement) => rest::connections::run(shared, caller, statement).await,
+        Statement::Connection(statement) => Ok(Done::Value(connections::run(shared, caller, statement).await?)),
         Statement::Other(_) => Err(Error::new(Code::Internal, "a statement of DuckDB's is none of ours").into()),
     }
 }
 
-/// Runs a statement that changes the lake.
-pub(super) async fn changing(
+fn shown(view: &impl serde::Serialize) -> Result<Value> {
+    serde_json::to_value(view)
+        .map_err(|cause| Error::new(Code::Internal, "what was found cannot be shown").with_source(cause))
+}
+
+/// Runs a statement that changes the lake; what the engine answers.
+pub(crate) async fn changing(
     shared: &Arc<Shared>,
     caller: &Caller,
     text: String,
     timeout: Duration,
-) -> Result<Response, Failure> {
+) -> Result<lake::Rows, Failure> {
     caller.may(Role::Admin)?;
     let lent = shared.lookers.take(PATIENCE).await?;
     let running: Arc<Running<Interrupter>> = Running::new(lent.get()?.interrupter());
@@ -118,5 +146,5 @@ pub(super) async fn changing(
         }
     };
     tracing::info!(by = caller.name, sql = shown, "ran");
-    Ok(Json(rest::work::rows(&rows)).into_response())
+    Ok(rows)
 }

@@ -267,21 +267,21 @@ pub(crate) async fn run(
     shared: &Arc<Shared>,
     caller: &Caller,
     statement: ConnectionStatement,
-) -> Result<Response, Failure> {
+) -> Result<serde_json::Value, Failure> {
     caller.may(if connection::is_change(&statement) { Role::Admin } else { Role::Operate })?;
-    Ok(match ask(shared, move |connections| connections.run(statement)).await? {
+    match ask(shared, move |connections| connections.run(statement)).await? {
         Done::Changed(described, done) => {
             tracing::info!(by = caller.name, connection = described.name, done, "connection");
-            Json(json!({ "done": done, "connection": ConnectionView::from(*described) })).into_response()
+            Ok(json!({ "done": done, "connection": ConnectionView::from(*described) }))
         }
         Done::Dropped(name, was_there) => {
             tracing::info!(by = caller.name, connection = name, "connection dropped");
-            Json(json!({ "dropped": if was_there { vec![name] } else { Vec::new() } })).into_response()
+            Ok(json!({ "dropped": if was_there { vec![name] } else { Vec::new() } }))
         }
-        Done::Missing(name) => Json(json!({ "done": "nothing", "missing": name })).into_response(),
-        Done::Listed(all) => Json(all.into_iter().map(ConnectionView::from).collect::<Vec<_>>()).into_response(),
-        Done::Test(name) => test_one(shared, name).await?.into_response(),
-    })
+        Done::Missing(name) => Ok(json!({ "done": "nothing", "missing": name })),
+        Done::Listed(all) => Ok(all.into_iter().map(|described| json!(ConnectionView::from(described))).collect()),
+        Done::Test(name) => Ok(test_one(shared, name).await?.0),
+    }
 }
 
 /// What is not there is told as that.

@@ -45,7 +45,7 @@ pub(crate) async fn create(
     let text = if body.media_type == "application/json" { body.json::<Sql>()?.sql } else { body.text };
     let statements = creating(&text)?;
     let tables = statements.iter().map(|statement| statement.name.to_string()).collect();
-    start_create(&shared, &caller, tables, statements, text)
+    Ok(accepted(&start_create(&shared, &caller, tables, statements, text)?))
 }
 
 /// Begins to create tables.
@@ -55,9 +55,9 @@ pub(crate) fn start_create(
     tables: Vec<String>,
     statements: Vec<CreateDynamicTable>,
     text: String,
-) -> Result<Response, Failure> {
+) -> Result<Task, Failure> {
     let request = request(shared, TaskKind::Create, tables, caller);
-    let task = shared.tasks.start(request, move |tables, course| {
+    shared.tasks.start(request, move |tables, course| {
         let mut created = Vec::new();
         for (number, statement) in statements.iter().enumerate() {
             course.step(number, statements.len(), format!("creating {}", statement.name))?;
@@ -72,8 +72,7 @@ pub(crate) fn start_create(
             }));
         }
         Ok(Value::from(created))
-    })?;
-    Ok(accepted(&task))
+    })
 }
 
 /// The statements of a text, all of which must create dynamic tables.
@@ -125,7 +124,7 @@ pub(crate) async fn refresh_one(
 ) -> Result<Response, Failure> {
     caller.may(Role::Operate)?;
     exists(&shared, &name).await?;
-    start_refresh(&shared, &caller, vec![name], how.full)
+    Ok(accepted(&start_refresh(&shared, &caller, vec![name], how.full)?))
 }
 
 /// Brings dynamic tables up to date now.
@@ -138,7 +137,7 @@ pub(crate) async fn refresh(
 ) -> Result<Response, Failure> {
     caller.may(Role::Operate)?;
     let names = all_exist(&shared, &which.names).await?;
-    start_refresh(&shared, &caller, names, which.full)
+    Ok(accepted(&start_refresh(&shared, &caller, names, which.full)?))
 }
 
 /// Begins to refresh tables; no name means all.
@@ -147,9 +146,9 @@ pub(crate) fn start_refresh(
     caller: &Caller,
     names: Vec<ObjectName>,
     full: bool,
-) -> Result<Response, Failure> {
+) -> Result<Task, Failure> {
     let request = request(shared, TaskKind::Refresh, shown(&names), caller);
-    let task = shared.tasks.start(request, move |tables, _| {
+    shared.tasks.start(request, move |tables, _| {
         let request = RefreshRequest { names, full, trigger: RefreshTrigger::Manual, worker: None };
         let mut reports = tables.refresh(&request)?;
         let failed = reports.iter().position(|report| report.error.is_some());
@@ -157,8 +156,7 @@ pub(crate) fn start_refresh(
             Some(error) => Err(error),
             None => Ok(reports.iter().map(refreshed).collect()),
         }
-    })?;
-    Ok(accepted(&task))
+    })
 }
 
 /// Compares a dynamic table with what its query gives at its data version.
@@ -172,7 +170,7 @@ pub(crate) async fn verify_one(
 ) -> Result<Response, Failure> {
     caller.may(Role::Operate)?;
     exists(&shared, &name).await?;
-    start_verify(&shared, &caller, vec![name])
+    Ok(accepted(&start_verify(&shared, &caller, vec![name])?))
 }
 
 /// Compares dynamic tables with what their queries give at their data versions.
@@ -190,20 +188,19 @@ pub(crate) async fn verify(
         let quoted = all.iter().map(|table| table.definition.name.quoted(&shared.lake.0));
         names = quoted.map(|name| ObjectName::parse(&name)).collect::<Result<_>>()?;
     }
-    start_verify(&shared, &caller, names)
+    Ok(accepted(&start_verify(&shared, &caller, names)?))
 }
 
-fn start_verify(shared: &Arc<Shared>, caller: &Caller, names: Vec<ObjectName>) -> Result<Response, Failure> {
+fn start_verify(shared: &Arc<Shared>, caller: &Caller, names: Vec<ObjectName>) -> Result<Task, Failure> {
     let request = request(shared, TaskKind::Verify, shown(&names), caller);
-    let task = shared.tasks.start(request, move |tables, course| {
+    shared.tasks.start(request, move |tables, course| {
         let mut compared = Vec::new();
         for (number, name) in names.iter().enumerate() {
             course.step(number, names.len(), format!("comparing {name}"))?;
             compared.extend(tables.verify(std::slice::from_ref(name))?.iter().map(verified));
         }
         Ok(Value::from(compared))
-    })?;
-    Ok(accepted(&task))
+    })
 }
 
 /// Says what a refresh of a dynamic table would do, to it and to what reads it. Nothing is written.
@@ -256,7 +253,7 @@ async fn all_exist(shared: &Shared, names: &[String]) -> Result<Vec<ObjectName>,
 }
 
 /// The answer that something will be done.
-fn accepted(task: &Task) -> Response {
+pub(crate) fn accepted(task: &Task) -> Response {
     let location = [(header::LOCATION, format!("/api/v1/tasks/{}", task.id))];
     (StatusCode::ACCEPTED, location, Json(task)).into_response()
 }

@@ -95,6 +95,11 @@ fn strangers_are_not_let_in_without_tokens() {
     let refused = Server::open(options, lake.options(), registry).err().unwrap();
     assert_eq!(refused.code(), error::Code::Configuration);
     assert!(refused.hint().unwrap().contains("--tokens"));
+    let mut options = Options::new("127.0.0.1:0".parse().unwrap());
+    options.flight = Some("0.0.0.0:0".parse().unwrap());
+    let registry = Registry::open(lake.registry_url()).unwrap();
+    let refused = Server::open(options, lake.options(), registry).err().unwrap();
+    assert_eq!(refused.code(), error::Code::Configuration);
 }
 
 #[test]

@@ -13,6 +13,8 @@ use testkit::lake::ThrowAway;
 pub struct Served {
     pub lake: ThrowAway,
     pub client: Client,
+    /// Where it speaks Arrow Flight.
+    pub flight: SocketAddr,
     shutdown: Shutdown,
     handle: Option<Handle>,
 }
@@ -84,13 +86,14 @@ impl Served {
     pub fn with(change: impl FnOnce(&mut Options)) -> Self {
         let lake = ThrowAway::new().unwrap();
         let mut options = Options::new("127.0.0.1:0".parse().unwrap());
+        options.flight = Some("127.0.0.1:0".parse().unwrap());
         options.grace_period = Duration::from_secs(5);
         change(&mut options);
         let registry = Registry::open(lake.registry_url()).unwrap();
         let server = Server::open(options, lake.options(), registry).unwrap();
-        let (address, shutdown) = (server.address(), Shutdown::new());
+        let (address, flight, shutdown) = (server.address(), server.flight_address().unwrap(), Shutdown::new());
         let handle = Some(server.start(&shutdown));
-        Self { lake, client: Client { address, token: None }, shutdown, handle }
+        Self { lake, client: Client { address, token: None }, flight, shutdown, handle }
     }
 
     pub fn with_tokens(tokens: &str) -> Self {

@@ -4,6 +4,7 @@
 mod access;
 mod bad_input;
 mod client;
+mod flight;
 mod load;
 mod rest;
 mod sandbox;
