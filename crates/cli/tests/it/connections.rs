@@ -99,10 +99,14 @@ fn a_connection_is_made_tested_and_previewed_and_shows_no_password() {
     };
     let postgres = Postgres::shared().unwrap();
     let database = postgres.fresh_database().unwrap().rsplit('/').next().unwrap().to_owned();
-    postgres.psql(&database, "CREATE TABLE people (id INT, name TEXT); INSERT INTO people VALUES (1, 'ann'), (2, 'bob')").unwrap();
+    postgres
+        .psql(&database, "CREATE TABLE people (id INT, name TEXT); INSERT INTO people VALUES (1, 'ann'), (2, 'bob')")
+        .unwrap();
     let create = |name: &str, password: &str| {
         let port = postgres.port();
-        format!("CREATE CONNECTION {name} TYPE = postgres HOST = '127.0.0.1' PORT = {port} DATABASE = '{database}' USER = {USER} PASSWORD = '{password}'")
+        format!(
+            "CREATE CONNECTION {name} TYPE = postgres HOST = '127.0.0.1' PORT = {port} DATABASE = '{database}' USER = {USER} PASSWORD = '{password}'"
+        )
     };
     run(&["sql", "-c", &create("crm", PASSWORD)], 0);
     run(&["sql", "-c", &create("bad", WRONG)], 0);
@@ -111,7 +115,9 @@ fn a_connection_is_made_tested_and_previewed_and_shows_no_password() {
     run(&["sql", "-c", &create("crm", WRONG)], 1);
     run(&["sql", "-c", &format!("{} {}", create("more", WRONG), "HOTS = 'x'")], 1);
     run(&["sql", "-c", &format!("{} {}", create("more", WRONG), "PORT")], 1);
-    assert!(run(&["connection", "list", "--format", "json"], 0).contains("\"password\": \"registry\""));
+    assert!(
+        run(&["connection", "list", "--format", "json"], 0).replace(' ', "").contains("\"password\":\"registry\"")
+    );
     let described = run(&["sql", "-c", "SHOW CONNECTIONS; DESCRIBE CONNECTION crm"], 0);
     assert!(described.contains("password=registry"), "{described}");
 
@@ -131,10 +137,16 @@ fn a_connection_is_made_tested_and_previewed_and_shows_no_password() {
         seen.push_str(&text);
         (status, serde_json::from_str::<Value>(&text).unwrap_or_default())
     };
-    let (status, made) = ask(&first, "POST", "/api/v1/pipelines", Some(json!({ "name": "p", "source_id": 1, "destination_ids": [2] })));
+    let (status, made) = ask(
+        &first,
+        "POST",
+        "/api/v1/pipelines",
+        Some(json!({ "name": "p", "source_id": 1, "destination_ids": [2] })),
+    );
     assert_eq!((status, &made["id"]), (201, &json!(1)));
     let path = "/api/v1/pipelines/1/preview";
-    let asked = json!({ "sql": null, "source_id": 1, "destination_id": 2, "table_name": "people", "filter_sql": null });
+    let asked =
+        json!({ "sql": null, "source_id": 1, "destination_id": 2, "table_name": "people", "filter_sql": null });
     let (status, answer) = ask(&first, "POST", path, Some(asked.clone()));
     assert_eq!((status, &answer["data"]), (200, &json!([{ "id": 1, "name": "ann" }])));
     assert_eq!((&answer["error"], &answer["column_types"]), (&Value::Null, &json!(["number", "text"])));
@@ -159,14 +171,39 @@ fn a_connection_is_made_tested_and_previewed_and_shows_no_password() {
         ("GET", "/api/v1/connections/bad", None, 200),
         ("GET", "/api/v1/connections/none", None, 404),
         ("POST", "/api/v1/connections/bad/test", None, 200),
-        ("POST", "/api/v1/connections", Some(json!({ "name": "x", "kind": "postgres", "settings": { "password": WRONG } })), 400),
+        (
+            "POST",
+            "/api/v1/connections",
+            Some(json!({ "name": "x", "kind": "postgres", "settings": { "password": WRONG } })),
+            400,
+        ),
         ("PATCH", "/api/v1/connections/bad", Some(json!({ "set": { "password": WRONG, "port": "no" } })), 400),
         ("PATCH", "/api/v1/connections/bad", Some(json!({ "set": { "password": WRONG } })), 200),
-        ("POST", "/api/v1/sql", Some(json!({ "sql": format!("ALTER CONNECTION bad SET PASSWORD = '{WRONG}'") })), 200),
-        ("POST", "/api/v1/sql", Some(json!({ "sql": format!("ALTER CONNECTION bad SET PASSWORD = '{WRONG}' x") })), 400),
+        (
+            "POST",
+            "/api/v1/sql",
+            Some(json!({ "sql": format!("ALTER CONNECTION bad SET PASSWORD = '{WRONG}'") })),
+            200,
+        ),
+        (
+            "POST",
+            "/api/v1/sql",
+            Some(json!({ "sql": format!("ALTER CONNECTION bad SET PASSWORD = '{WRONG}' x") })),
+            400,
+        ),
         ("DELETE", "/api/v1/connections/crm", None, 409),
-        ("POST", "/api/v1/pipelines/1/preview", Some(json!({ "source_id": 2, "destination_id": 2, "table_name": "people" })), 403),
-        ("POST", "/api/v1/pipelines/9/preview", Some(json!({ "source_id": 1, "destination_id": 2, "table_name": "people" })), 400),
+        (
+            "POST",
+            "/api/v1/pipelines/1/preview",
+            Some(json!({ "source_id": 2, "destination_id": 2, "table_name": "people" })),
+            403,
+        ),
+        (
+            "POST",
+            "/api/v1/pipelines/9/preview",
+            Some(json!({ "source_id": 1, "destination_id": 2, "table_name": "people" })),
+            400,
+        ),
         ("GET", "/api/v1/previews/stats", None, 200),
         ("GET", "/health/worker", None, 200),
     ] {
@@ -186,7 +223,7 @@ fn a_connection_is_made_tested_and_previewed_and_shows_no_password() {
     let lost = with(OTHER_KEY, "", &["connection", "test", "crm"]);
     assert!(lost.code == 1 && lost.stderr.contains("which is not here"), "{}", lost.stderr);
     let rotated = with(OTHER_KEY, KEY, &["connection", "rotate", "--format", "json"]);
-    assert!(rotated.stdout.contains("\"renewed\": 2"), "{} {}", rotated.stdout, rotated.stderr);
+    assert!(rotated.stdout.replace(' ', "").contains("\"renewed\":2"), "{} {}", rotated.stdout, rotated.stderr);
     assert_eq!(with(OTHER_KEY, "", &["connection", "test", "crm"]).code, 0);
 
     for password in [PASSWORD, WRONG, "s3cr3t%40Pass"] {
