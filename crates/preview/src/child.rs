@@ -3,7 +3,7 @@
 //! end of its input ends it: nobody waits any more.
 
 use std::io::{BufRead as _, Write as _};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -94,12 +94,13 @@ pub fn main(setup: Option<&str>) -> ExitCode {
     let opened = open(&setup);
     let mut line = String::new();
     if std::io::stdin().lock().read_line(&mut line).is_err() || line.is_empty() {
+        clear(&setup.folder);
         return ExitCode::SUCCESS;
     }
     let Ok(order) = serde_json::from_str::<Order>(&line) else { return ExitCode::from(USAGE) };
     let interrupted = Arc::new(AtomicBool::new(false));
     if let Ok((sandbox, _)) = &opened {
-        listen(sandbox.interrupt_handle(), Arc::clone(&interrupted));
+        listen(sandbox.interrupt_handle(), Arc::clone(&interrupted), setup.folder.clone());
     }
     let reply = match order {
         Order::Preview(trial) => {
@@ -147,7 +148,13 @@ fn open(setup: &Setup) -> Result<(Sandbox, Parser)> {
     Ok((sandbox, Parser::new()?))
 }
 
-fn listen(handle: InterruptHandle, interrupted: Arc<AtomicBool>) {
+/// Takes its folder away. Whoever started it does that, unless it is gone.
+fn clear(folder: &Path) {
+    // There is nobody to be told.
+    let _ = std::fs::remove_dir_all(folder);
+}
+
+fn listen(handle: InterruptHandle, interrupted: Arc<AtomicBool>, folder: PathBuf) {
     std::thread::spawn(move || {
         for line in std::io::stdin().lock().lines() {
             let Ok(line) = line else { break };
@@ -161,6 +168,7 @@ fn listen(handle: InterruptHandle, interrupted: Arc<AtomicBool>) {
                 });
             }
         }
+        clear(&folder);
         std::process::exit(0)
     });
 }

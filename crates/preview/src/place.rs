@@ -30,11 +30,37 @@ impl Place {
     pub fn new(alias: String, connection: &Resolved) -> Self {
         let secrets =
             connection.secrets.iter().map(|(name, secret)| (name.clone(), secret.expose_secret().to_owned()));
-        Self {
+        let mut place = Self {
             alias,
             kind: connection.kind.as_str().to_owned(),
             settings: connection.settings.clone(),
             secrets: secrets.collect(),
+        };
+        place.complete(&|name| std::env::var(name).ok().filter(|value| !value.is_empty()));
+        place
+    }
+
+    /// Object storage that comes without a key of its own is reached with the one of the environment, which the sandbox
+    /// itself has not.
+    fn complete(&mut self, variable: &dyn Fn(&str) -> Option<String>) {
+        let is_s3 = self.settings.get("path").is_some_and(|path| path.starts_with("s3://"));
+        if !is_s3 || self.settings.contains_key("access_key_id") || self.secrets.contains_key("secret_access_key") {
+            return;
+        }
+        let said = |names: &[&str]| names.iter().find_map(|name| variable(name));
+        let key = said(&["DUCKDB_ACCESS_KEY_ID", "AWS_ACCESS_KEY_ID"]);
+        let secret = said(&["DUCKDB_SECRET_ACCESS_KEY", "AWS_SECRET_ACCESS_KEY"]);
+        let (Some(key), Some(secret)) = (key, secret) else { return };
+        self.settings.insert("access_key_id".to_owned(), key);
+        self.secrets.insert("secret_access_key".to_owned(), secret);
+        self.secrets.extend(said(&["AWS_SESSION_TOKEN"]).map(|token| ("session_token".to_owned(), token)));
+        for (setting, names) in [
+            ("region", ["DUCKDB_S3_REGION", "AWS_REGION"]),
+            ("endpoint", ["DUCKDB_S3_ENDPOINT", "AWS_ENDPOINT_URL_S3"]),
+        ] {
+            if let Some(value) = said(&names).filter(|_| !self.settings.contains_key(setting)) {
+                self.settings.insert(setting.to_owned(), value);
+            }
         }
     }
 
@@ -133,5 +159,37 @@ impl Place {
             }
         }
         lake::mask(&scrubbed)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn storage(pairs: &[(&str, &str)]) -> Vec<(&'static str, String)> {
+        let settings = pairs.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
+        let kind = Kind::Files.as_str().to_owned();
+        let mut place = Place { alias: "a".to_owned(), kind, settings, secrets: BTreeMap::new() };
+        place.complete(&|name| match name {
+            "DUCKDB_ACCESS_KEY_ID" => Some("id".to_owned()),
+            "DUCKDB_SECRET_ACCESS_KEY" => Some("geheim".to_owned()),
+            "DUCKDB_S3_ENDPOINT" => Some("http://minio:9000/".to_owned()),
+            _ => None,
+        });
+        assert!(!place.scrub("key geheim").contains("geheim") || place.secrets.is_empty());
+        place.storage().settings
+    }
+
+    #[test]
+    fn object_storage_without_a_key_takes_that_of_the_environment() {
+        let taken = storage(&[("path", "s3://bucket/zone")]);
+        for expected in
+            [("KEY_ID", "id"), ("SECRET", "geheim"), ("ENDPOINT", "minio:9000"), ("SCOPE", "s3://bucket/zone")]
+        {
+            assert!(taken.iter().any(|(name, value)| (*name, value.as_str()) == expected), "{expected:?}");
+        }
+        let own = storage(&[("path", "s3://bucket/zone"), ("access_key_id", "own")]);
+        assert!(own.contains(&("KEY_ID", "own".to_owned())) && !own.iter().any(|(name, _)| *name == "SECRET"));
+        assert!(storage(&[("path", "/data")]).is_empty());
     }
 }

@@ -20,8 +20,10 @@ const LONGEST_REPLY: u64 = 256 * 1_048_576;
 /// What the process takes besides what its engine counts.
 const MEMORY_BESIDES: u64 = 512 * 1_048_576;
 
-/// What the environment of a sandbox has: what it takes to find the engine and its extensions, and nothing that is secret.
-const ENVIRONMENT: [&str; 4] = ["HOME", "LD_LIBRARY_PATH", "DYLD_LIBRARY_PATH", "SYSTEMROOT"];
+/// What the environment of a sandbox has: what it takes to find the engine, its extensions and the certificates to trust, and
+/// nothing that is secret.
+const ENVIRONMENT: [&str; 6] =
+    ["HOME", "LD_LIBRARY_PATH", "DYLD_LIBRARY_PATH", "SYSTEMROOT", "SSL_CERT_FILE", "SSL_CERT_DIR"];
 
 /// How one is started.
 #[derive(Clone, Debug)]

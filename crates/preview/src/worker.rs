@@ -34,6 +34,7 @@ const FORGET_INTERVAL: Duration = Duration::from_secs(60);
 #[derive(Debug)]
 pub struct PreviewWorker {
     stops: Arc<AtomicBool>,
+    gives_up: Arc<AtomicBool>,
     active: Arc<AtomicUsize>,
     threads: Vec<JoinHandle<()>>,
 }
@@ -42,7 +43,8 @@ impl PreviewWorker {
     /// Starts as many threads as previews may run at the same time.
     #[must_use]
     pub fn start(previews: &Arc<Previews>, options: &WorkerOptions) -> Self {
-        let (stops, active) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicUsize::new(0)));
+        let (stops, gives_up) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicBool::new(false)));
+        let active = Arc::new(AtomicUsize::new(0));
         let threads = (0..previews.options().concurrency.max(1))
             .map(|number| {
                 let thread = Thread {
@@ -51,12 +53,13 @@ impl PreviewWorker {
                     queues: options.queues.clone(),
                     lease: options.lease,
                     stops: Arc::clone(&stops),
+                    gives_up: Arc::clone(&gives_up),
                     active: Arc::clone(&active),
                 };
                 std::thread::spawn(move || thread.run(number == 0))
             })
             .collect();
-        Self { stops, active, threads }
+        Self { stops, gives_up, active, threads }
     }
 
     /// How many previews it is at.
@@ -65,9 +68,14 @@ impl PreviewWorker {
         self.active.load(Ordering::Relaxed)
     }
 
-    /// Takes no further task, and lets those that run come to their end.
-    pub fn stop(self) {
+    /// Takes no further task, lets those that run come to their end within this time, and gives the others back to their queue.
+    pub fn stop(self, grace_period: Duration) {
         self.stops.store(true, Ordering::Relaxed);
+        let began = Instant::now();
+        while self.active() > 0 && began.elapsed() < grace_period {
+            std::thread::sleep(LOOK_INTERVAL);
+        }
+        self.gives_up.store(true, Ordering::Relaxed);
         for thread in self.threads {
             if thread.join().is_err() {
                 tracing::error!("a thread for previews panicked");
@@ -82,6 +90,7 @@ struct Thread {
     queues: Vec<String>,
     lease: Duration,
     stops: Arc<AtomicBool>,
+    gives_up: Arc<AtomicBool>,
     active: Arc<AtomicUsize>,
 }
 
@@ -131,6 +140,9 @@ impl Thread {
         let look = every.min(Duration::from_millis(250));
         let mut looked = Instant::now();
         let mut goes_on = || {
+            if self.gives_up.load(Ordering::Relaxed) {
+                return false;
+            }
             if looked.elapsed() < look {
                 return true;
             }
@@ -156,6 +168,7 @@ impl Thread {
                 let result = sealed(&self.previews, task.id, &answer)?;
                 registry.finish_task(task.id, &self.name, TaskState::Success, Some(result), None).map(drop)
             }
+            None if self.gives_up.load(Ordering::Relaxed) => registry.release_task(task.id, &self.name).map(drop),
             None => registry.finish_task(task.id, &self.name, TaskState::Revoked, None, None).map(drop),
         }
     }

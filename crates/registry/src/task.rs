@@ -196,6 +196,15 @@ impl Registry {
         Ok(self.store.execute(end)? == 1)
     }
 
+    /// Gives a task that a worker is at back to its queue, as if it had never been begun; whether it was still its.
+    pub fn release_task(&self, id: Uuid, worker: &str) -> Result<bool> {
+        let release = Statement::new(
+            "UPDATE task SET state = 'PENDING', worker = NULL, expires_at = NULL, started_at = NULL, attempts = attempts - 1",
+        )
+        .filter("id = {} AND worker = {} AND state = 'STARTED'", [id.into(), worker.into()]);
+        Ok(self.store.execute(release)? == 1)
+    }
+
     /// Stops a task: at once if it waits, as soon as its worker hears of it if it is at it. Whether there was anything to stop.
     pub fn cancel_task(&self, id: Uuid) -> Result<bool> {
         let now = self.store.dialect().now;

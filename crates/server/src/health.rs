@@ -29,9 +29,9 @@ pub struct Health {
     pub healthy: bool,
     /// Workers that live.
     pub active_workers: usize,
-    /// Refreshes and tasks that run.
+    /// Refreshes, tasks and previews that run.
     pub active_tasks: usize,
-    /// Tasks that wait, and dynamic tables that are claimed and not yet begun.
+    /// Tasks and previews that wait, and dynamic tables that are claimed and not yet begun.
     pub reserved_tasks: usize,
     /// When that was so.
     pub timestamp: String,
@@ -88,7 +88,7 @@ pub(crate) async fn health(State(shared): State<Arc<Shared>>) -> (StatusCode, Js
     {
         return (StatusCode::OK, Json(health.clone()));
     }
-    let asked = shared.look(|tables| tables.activity()).await;
+    let asked = shared.look(|tables| Ok((tables.activity()?, tables.registry().task_counts()?))).await;
     let unfinished = shared.tasks.unfinished();
     let running = shared.running();
     let mut health = Health {
@@ -102,11 +102,13 @@ pub(crate) async fn health(State(shared): State<Arc<Shared>>) -> (StatusCode, Js
         error: None,
     };
     match asked {
-        Ok(activity) => {
+        Ok((activity, previews)) => {
             health.active_workers = activity.workers.iter().filter(|worker| worker.is_live).count();
             health.active_tasks = activity.running.len().max(running);
             let claimed = activity.claims.iter().filter(|claim| claim.is_live).count();
             health.reserved_tasks += claimed.saturating_sub(activity.running.len());
+            health.active_tasks += usize::try_from(previews.started).unwrap_or(usize::MAX);
+            health.reserved_tasks += usize::try_from(previews.pending).unwrap_or(usize::MAX);
             if health.active_workers == 0 {
                 health.status = "degraded".to_owned();
                 health.healthy = false;

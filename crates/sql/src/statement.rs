@@ -147,7 +147,7 @@ fn read_statements(text: &str) -> Result<Vec<Located<Statement>>> {
         if connection::is_ours(&cursor) {
             let value = Statement::Connection(connection::parse(cursor)?);
             // Where a statement is shown, no string of this one is.
-            let text = own_text.split(['\'', '$']).next().unwrap_or_default().to_owned();
+            let text = own_text.split(['\'', '$', '=']).next().unwrap_or_default().to_owned();
             statements.push(Located { value, offset: first.start, text });
             continue;
         }

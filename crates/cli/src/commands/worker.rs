@@ -1,5 +1,7 @@
 //! `worker`: keeps all dynamic tables fresh until told to stop.
 
+use std::time::Duration;
+
 use ::refresh::DynamicTables;
 use ::worker::{Opening, Options, Shutdown, Worker};
 use connection::{Chain, Connections};
@@ -41,7 +43,7 @@ pub fn run(context: &mut Context<'_>, args: &WorkerArgs) -> Result<()> {
     let worked = Worker::new(options, |opening| open(config, opening)).run(&shutdown);
     shutdown.request();
     if let Some(previews) = previews {
-        previews.stop();
+        previews.stop(config.worker.grace_period);
     }
     if let Some(served) = served {
         served.wait();
@@ -50,12 +52,15 @@ pub fn run(context: &mut Context<'_>, args: &WorkerArgs) -> Result<()> {
     if args.once { summary.check() } else { Ok(()) }
 }
 
+/// Somebody waits for a preview: another worker takes over sooner than with a refresh.
+const PREVIEW_LEASE: Duration = Duration::from_secs(20);
+
 /// Starts what carries out previews.
 fn previews(config: &Config) -> Result<PreviewWorker> {
     let registry = registry::Registry::open(&config.registry)?;
     let connections = Connections::new(registry, Chain::of_process()?);
     let name = config.worker.name.clone().unwrap_or_else(|| format!("previews-{}", std::process::id()));
-    let options = WorkerOptions { name, queues: vec![preview::QUEUE.to_owned()], lease: config.worker.lease.length };
+    let options = WorkerOptions { name, queues: vec![preview::QUEUE.to_owned()], lease: PREVIEW_LEASE };
     let concurrency = config.preview.concurrency;
     tracing::info!(concurrency, "carrying out previews");
     Ok(PreviewWorker::start(&Previews::new(connections, sandbox_options(config)?), &options))

@@ -41,7 +41,38 @@ fn defaults() {
     max-queries          4                            default
     query-timeout        60                           default
     requests-per-second  200                          default
+    preview-worker       false                        default
+    preview-soft-limit   120                          default
+    preview-hard-limit   180                          default
+    preview-row-limit    100                          default
+    preview-memory       1GB                          default
+    preview-concurrency  4                            default
     ");
+}
+
+#[test]
+fn names_of_existing_installations_are_understood() {
+    let program = Program::new();
+    let old = [("TASK_SOFT_TIME_LIMIT", "7"), ("WORKER_CONCURRENCY", "3"), ("WORKER_ENABLED", "true")];
+    assert_eq!(value(&program, "preview-soft-limit", &[], &old), "7,environment TASK_SOFT_TIME_LIMIT");
+    assert_eq!(value(&program, "preview-concurrency", &[], &old), "3,environment WORKER_CONCURRENCY");
+    assert_eq!(value(&program, "concurrency", &[], &old), "3,environment WORKER_CONCURRENCY");
+    assert_eq!(value(&program, "preview-worker", &[], &old), "true,environment WORKER_ENABLED");
+    let both = [("TASK_SOFT_TIME_LIMIT", "7"), ("WORKER_TASK_SOFT_TIME_LIMIT", "8")];
+    assert_eq!(value(&program, "preview-soft-limit", &[], &both), "8,environment WORKER_TASK_SOFT_TIME_LIMIT");
+    let ours = [("WORKER_TASK_SOFT_TIME_LIMIT", "8"), ("DYNAMIC_TABLES_PREVIEW_SOFT_LIMIT", "9")];
+    assert_eq!(value(&program, "preview-soft-limit", &[], &ours), "9,environment DYNAMIC_TABLES_PREVIEW_SOFT_LIMIT");
+    for (variable, wrong) in [
+        ("WORKER_TASK_HARD_TIME_LIMIT", "5"),
+        ("WORKER_DUCKDB_MEMORY_LIMIT", "much"),
+        ("WORKER_ENABLED", "maybe"),
+        ("PREVIEW_ROW_LIMIT", "0"),
+    ] {
+        let output = program.command(&["config"]).env(variable, wrong).output().unwrap();
+        let said = String::from_utf8(output.stderr).unwrap();
+        assert_eq!(output.status.code(), Some(1), "{variable}");
+        assert!(said.contains(variable), "{said}");
+    }
 }
 
 #[test]

@@ -57,7 +57,7 @@ fn a_task_goes_through_its_states_and_is_its_callers_own() {
         assert!(!tasks.cancel(pipeline, &id, caller).unwrap());
     }
     assert_eq!(tasks.look(world.pipeline, "no-uuid", None).state, "PENDING");
-    worker.stop();
+    worker.stop(LEASE);
 }
 
 #[test]
@@ -94,7 +94,23 @@ fn a_running_task_is_cancelled() {
     let status = ended(&tasks, &world, &id);
     assert_eq!((status.state, status.status), ("REVOKED", "cancelled"));
     assert!(!tasks.cancel(world.pipeline, &id, Some("ann")).unwrap());
-    worker.stop();
+    worker.stop(LEASE);
+}
+
+#[test]
+fn a_worker_that_is_to_stop_gives_back_what_it_cannot_end() {
+    let world = World::new();
+    let tasks = PreviewTasks::new(world.previews.clone());
+    let asked = world.asked(json!({ "table_name": "slow" }));
+    let id = tasks.submit(world.pipeline, &asked, Some("ann".to_owned())).unwrap().task_id;
+    let worker = start(&world, LEASE);
+    let began = Instant::now();
+    while worker.active() == 0 && began.elapsed() < Duration::from_secs(10) {
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    worker.stop(Duration::ZERO);
+    let task = world.previews.registry().task(id.parse().unwrap()).unwrap().unwrap();
+    assert_eq!((task.state, task.attempts), (TaskState::Pending, 0));
 }
 
 #[test]
@@ -108,5 +124,5 @@ fn a_task_of_a_worker_that_died_is_carried_out_by_the_next() {
     std::thread::sleep(Duration::from_millis(20));
     let worker = start(&world, LEASE);
     assert_eq!(ended(&tasks, &world, &id).state, "SUCCESS");
-    worker.stop();
+    worker.stop(LEASE);
 }

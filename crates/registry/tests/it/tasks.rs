@@ -53,6 +53,9 @@ fn a_task_is_claimed_once_and_ends_once(fixture: &Fixture) {
     assert_eq!(registry.renew_task(first, "w1", LEASE).unwrap(), Renewal::Held);
     assert_eq!(registry.renew_task(first, "w2", LEASE).unwrap(), Renewal::Lost);
     assert!(!registry.finish_task(first, "w2", TaskState::Success, Some("x".to_owned()), None).unwrap());
+    assert!(registry.release_task(first, "w1").unwrap() && !registry.release_task(first, "w1").unwrap());
+    let again = registry.claim_task("w1", &["preview"], LEASE).unwrap().unwrap();
+    assert_eq!((again.id, again.attempts), (first, 1));
     assert!(registry.finish_task(first, "w1", TaskState::Success, Some("{}".to_owned()), None).unwrap());
     assert!(!registry.finish_task(first, "w1", TaskState::Failure, None, None).unwrap());
     let ended = registry.task(first).unwrap().unwrap();
