@@ -156,6 +156,8 @@ pub enum Command {
     Explain(ExplainArgs),
     /// Compare dynamic tables with what their queries give at their data version
     Verify(VerifyArgs),
+    /// Measure on a copy which way of refreshing a dynamic table is the quickest
+    Bench(BenchArgs),
     /// Run SQL on the lake: our statements and DuckDB's; without input a shell
     Sql(SqlArgs),
     /// Keep all dynamic tables fresh until told to stop
@@ -498,6 +500,27 @@ Examples:
 pub struct VerifyArgs {
     /// The dynamic tables; without a name all
     pub names: Vec<String>,
+}
+
+/// Arguments of `bench`.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+What the table reads is copied into a lake of its own, as it was before its last changes, and these are made to it again,
+forth and back. After each the copy of the table is refreshed in full, incrementally and as AUTO chooses. The table, its
+sources and the registry stay as they are; the copy is removed at the end, also after Ctrl-C (once).
+
+Examples:
+  dynamic-tables bench daily
+  dynamic-tables bench daily --rounds 9 --folder /mnt/scratch --format json")]
+pub struct BenchArgs {
+    /// The dynamic table
+    pub name: String,
+    /// How many refreshes of each way are measured
+    #[arg(long, value_name = "N", default_value_t = 5, value_parser = clap::value_parser!(u16).range(1..=1000))]
+    pub rounds: u16,
+    /// Where the copy is made [default: the folder for temporary files]
+    #[arg(long, value_name = "DIR")]
+    pub folder: Option<PathBuf>,
 }
 
 /// Arguments of `sql`.

@@ -69,6 +69,11 @@ impl Cancellation {
         Ok(())
     }
 
+    /// From now on signals call this in place of what they called before.
+    pub fn instead(&self, interrupt: impl Fn() + Send + 'static) {
+        *self.shared.interrupt.lock().unwrap_or_else(PoisonError::into_inner) = Some(Box::new(interrupt));
+    }
+
     /// Whether a signal came.
     pub fn is_cancelled(&self) -> bool {
         self.shared.cancelled.load(Ordering::SeqCst)

@@ -1,6 +1,7 @@
 //! What the verbs do, one file per verb.
 
 mod alter;
+mod bench;
 pub mod completions;
 mod config;
 mod connection;
@@ -119,6 +120,7 @@ pub fn run(context: &mut Context<'_>, command: &Command) -> Result<()> {
         Command::Top(args) => top::run(context, args),
         Command::Explain(args) => explain::run(context, args),
         Command::Verify(args) => verify::run(context, args),
+        Command::Bench(args) => bench::run(context, args),
         Command::Sql(args) => sql::run(context, args),
         Command::Worker(args) => worker::run(context, args),
         Command::Serve(_) => serve::run(context),

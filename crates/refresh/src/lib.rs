@@ -45,6 +45,7 @@ mod steps;
 mod tables;
 mod temporaries;
 mod top;
+mod trial;
 mod unpublished;
 mod validate;
 mod verify;
@@ -63,3 +64,4 @@ pub use report::{Altered, Check, CreateAction, Created, DryRun, RefreshReport, R
 pub use status::{HistoryRequest, LagStatistics, Status, StatusRequest, lag_statistics};
 pub use steps::{Cost, Step};
 pub use tables::{DynamicTables, Interrupter};
+pub use trial::{Trial, TrialCopy, TrialRequest, Way};
