@@ -491,6 +491,18 @@ pub struct ServeSettingArgs {
     #[arg(long, value_name = "ADDRESS", env = "DYNAMIC_TABLES_FLIGHT", hide_env_values = true)]
     pub flight: Option<String>,
 
+    /// The file of a certificate in PEM: HTTP and Flight then speak TLS
+    #[arg(long, value_name = "FILE", env = "DYNAMIC_TABLES_TLS_CERTIFICATE", hide_env_values = true)]
+    pub tls_certificate: Option<String>,
+
+    /// The file of the certificate's key in PEM
+    #[arg(long, value_name = "FILE", env = "DYNAMIC_TABLES_TLS_KEY", hide_env_values = true)]
+    pub tls_key: Option<String>,
+
+    /// A file for one line of JSON about every statement that changes something [default: only the log]
+    #[arg(long, value_name = "FILE", env = "DYNAMIC_TABLES_AUDIT_LOG", hide_env_values = true)]
+    pub audit_log: Option<String>,
+
     /// Who may do what: `name=role:token`, separated by `;`, with `@` and a date if it expires. Roles are read, operate
     /// and admin; instead of a token `sha256:` and its hash may stand. Rather in the environment or the file than here
     #[arg(long, value_name = "TOKENS", env = "DYNAMIC_TABLES_TOKENS", hide_env_values = true)]

@@ -36,6 +36,10 @@ fn defaults() {
     lease                300                          default
     heartbeat-interval   30                           default
     listen               127.0.0.1:8642               default
+    flight                                            default
+    tls-certificate                                   default
+    tls-key                                           default
+    audit-log                                         default
     tokens                                            default
     max-queries          4                            default
     query-timeout        60                           default
