@@ -110,7 +110,7 @@ pub struct SettingArgs {
     #[arg(default_value = "text", hide_short_help = true)]
     pub log_format: Option<String>,
 
-    /// How results are printed: table, json or csv; a graph also as dot
+    /// How results are printed: table, json or csv; a graph also as dot, an explanation as dot or svg
     #[arg(long, global = true, value_name = "FORMAT", env = "DYNAMIC_TABLES_FORMAT", hide_env_values = true)]
     #[arg(default_value = "table")]
     pub format: Option<String>,

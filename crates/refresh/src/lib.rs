@@ -18,6 +18,7 @@ mod course;
 mod create;
 mod decide;
 mod describe;
+pub mod drawing;
 mod drop;
 mod dry_run;
 mod explain;
