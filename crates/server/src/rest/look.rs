@@ -142,6 +142,9 @@ pub(crate) async fn history(
     Ok(Json(refreshes.iter().map(PastRefresh::from).collect()))
 }
 
+/// What makes a picture.
+type Draw = fn(&Explanation) -> String;
+
 /// In which form.
 #[derive(Debug, Deserialize, IntoParams)]
 #[into_params(parameter_in = Query)]
@@ -161,7 +164,7 @@ pub(crate) async fn explain(
     Name(name): Name,
     Asked(drawn): Asked<Drawn>,
 ) -> Result<Response, Failure> {
-    let draw: Option<(fn(&Explanation) -> String, &str)> = match drawn.format.as_deref() {
+    let draw: Option<(Draw, &str)> = match drawn.format.as_deref() {
         None | Some("json") => None,
         Some("dot") => Some((drawing::dot, "text/vnd.graphviz")),
         Some("svg") => Some((drawing::svg, "image/svg+xml")),
