@@ -110,7 +110,7 @@ pub struct SettingArgs {
     #[arg(default_value = "text", hide_short_help = true)]
     pub log_format: Option<String>,
 
-    /// How results are printed: table, json or csv; a graph also as dot
+    /// How results are printed: table, json or csv; a graph also as dot, an explanation as dot or svg
     #[arg(long, global = true, value_name = "FORMAT", env = "DYNAMIC_TABLES_FORMAT", hide_env_values = true)]
     #[arg(default_value = "table")]
     pub format: Option<String>,
@@ -591,6 +591,18 @@ pub struct ServeSettingArgs {
     /// Where to listen for Arrow Flight SQL [default: nowhere]
     #[arg(long, value_name = "ADDRESS", env = "DYNAMIC_TABLES_FLIGHT", hide_env_values = true)]
     pub flight: Option<String>,
+
+    /// The file of a certificate in PEM: HTTP and Flight then speak TLS
+    #[arg(long, value_name = "FILE", env = "DYNAMIC_TABLES_TLS_CERTIFICATE", hide_env_values = true)]
+    pub tls_certificate: Option<String>,
+
+    /// The file of the certificate's key in PEM
+    #[arg(long, value_name = "FILE", env = "DYNAMIC_TABLES_TLS_KEY", hide_env_values = true)]
+    pub tls_key: Option<String>,
+
+    /// A file for one line of JSON about every statement that changes something [default: only the log]
+    #[arg(long, value_name = "FILE", env = "DYNAMIC_TABLES_AUDIT_LOG", hide_env_values = true)]
+    pub audit_log: Option<String>,
 
     /// Who may do what: `name=role:token`, separated by `;`, with `@` and a date if it expires. Roles are read, operate
     /// and admin; instead of a token `sha256:` and its hash may stand. Rather in the environment or the file than here

@@ -124,6 +124,10 @@ pub struct ServerConfig {
     pub listen: SocketAddr,
     /// Where it listens for Arrow Flight.
     pub flight: Option<SocketAddr>,
+    /// Where it writes who has changed what.
+    pub audit: Option<PathBuf>,
+    /// With which certificate it speaks TLS.
+    pub tls: Option<server::Tls>,
     /// Who may do what.
     pub tokens: server::Tokens,
     /// How many queries run at the same time.
@@ -222,6 +226,8 @@ impl Config {
         let server = ServerConfig {
             listen: listen(required(&settings, "listen")?)?,
             flight: find(&settings, "flight").filter(|s| s.value.is_some()).map(listen).transpose()?,
+            tls: tls(&settings)?,
+            audit: text(&settings, "audit-log").filter(|path| !path.is_empty()).map(Into::into),
             tokens: find(&settings, "tokens").map(tokens).transpose()?.unwrap_or_default(),
             queries: number(required(&settings, "max-queries")?, 64)?,
             query_time: seconds(required(&settings, "query-timeout")?, 1)?,
@@ -609,6 +615,20 @@ fn listen(setting: &Setting) -> Result<SocketAddr> {
     named.as_deref().unwrap_or(value).parse().map_err(|_| {
         setting.invalid("it is no address with a port", "Give an address and a port, such as 127.0.0.1:8642.")
     })
+}
+
+fn tls(settings: &[Setting]) -> Result<Option<server::Tls>> {
+    let said = |key| find(settings, key).filter(|setting| setting.value.is_some());
+    match (said("tls-certificate"), said("tls-key")) {
+        (None, None) => Ok(None),
+        (Some(certificate), Some(key)) => {
+            let path = |setting: &Setting| setting.value.clone().unwrap_or_default().into();
+            Ok(Some(server::Tls { certificate: path(certificate), key: path(key) }))
+        }
+        (Some(alone), None) | (None, Some(alone)) => {
+            Err(alone.invalid("TLS takes two files", "Give both --tls-certificate and --tls-key."))
+        }
+    }
 }
 
 fn tokens(setting: &Setting) -> Result<server::Tokens> {

@@ -92,6 +92,18 @@ fn usage_error(usage: &clap::Error) -> Error {
         .with_hint("--help shows what can be said.")
 }
 
+/// Refuses a picture of what is none.
+fn check_picture(format: Format, command: &Command) -> Result<()> {
+    let refused = match (format, command) {
+        (Format::Dot | Format::Svg, Command::Explain(args)) if !args.analyze => return Ok(()),
+        (Format::Dot, Command::Graph(_)) => return Ok(()),
+        (Format::Dot, _) => "only a graph and an explanation can be printed as dot",
+        (Format::Svg, _) => "only an explanation can be printed as svg",
+        (Format::Table | Format::Json | Format::Csv, _) => return Ok(()),
+    };
+    Err(Error::new(Code::Configuration, refused).with_hint("Give --format table, json or csv."))
+}
+
 /// Does what was asked; the result is the exit code of failures that were reported already.
 fn run(command: Command, matches: &ArgMatches, printer: &mut Printer, cancellation: &Cancellation) -> Result<u8> {
     if let Command::Completions(args) = &command {
@@ -99,10 +111,7 @@ fn run(command: Command, matches: &ArgMatches, printer: &mut Printer, cancellati
         return Ok(0);
     }
     let config = Config::resolve(matches)?;
-    if config.format == Format::Dot && !matches!(command, Command::Graph(_)) {
-        return Err(Error::new(Code::Configuration, "only a graph can be printed as dot")
-            .with_hint("Give --format table, json or csv."));
-    }
+    check_picture(config.format, &command)?;
     *printer = Printer::new(config.format);
     logging::start(&config, matches!(command, Command::Worker(_) | Command::Serve(_)));
     for warning in &config.warnings {

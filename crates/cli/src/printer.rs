@@ -25,8 +25,10 @@ pub enum Format {
     Json,
     /// For a spreadsheet.
     Csv,
-    /// For Graphviz; only of a graph.
+    /// For Graphviz; only of a graph and of an explanation.
     Dot,
+    /// A picture; only of an explanation.
+    Svg,
 }
 
 impl FromStr for Format {
@@ -38,6 +40,7 @@ impl FromStr for Format {
             "json" => Ok(Self::Json),
             "csv" => Ok(Self::Csv),
             "dot" => Ok(Self::Dot),
+            "svg" => Ok(Self::Svg),
             _ => Err(()),
         }
     }
@@ -70,7 +73,7 @@ impl Printer {
     /// Rows.
     pub fn listing(&mut self, listing: &Listing) {
         let text = match self.format {
-            Format::Table | Format::Dot => listing.to_table(self.width),
+            Format::Table | Format::Dot | Format::Svg => listing.to_table(self.width),
             Format::Json => listing.to_json(),
             Format::Csv => listing.to_csv(),
         };
@@ -89,7 +92,7 @@ impl Printer {
     /// One thing.
     pub fn record(&mut self, record: &Record) {
         let text = match self.format {
-            Format::Table | Format::Dot => record.to_table(),
+            Format::Table | Format::Dot | Format::Svg => record.to_table(),
             Format::Json => record.to_json(),
             Format::Csv => record.to_csv(),
         };
@@ -118,7 +121,7 @@ impl Printer {
     pub fn error(&mut self, error: &Error) {
         let text = match self.format {
             Format::Json => json!({ "error": error_as_json(error) }).to_string(),
-            Format::Table | Format::Csv | Format::Dot => error_as_text(error, self.color),
+            Format::Table | Format::Csv | Format::Dot | Format::Svg => error_as_text(error, self.color),
         };
         Self::err(&text);
     }

@@ -19,6 +19,7 @@ mod course;
 mod create;
 mod decide;
 mod describe;
+pub mod drawing;
 mod drop;
 mod dry_run;
 mod explain;

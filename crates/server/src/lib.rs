@@ -8,6 +8,7 @@
 //! reading the lake, for the SQL of whoever may only read (`query`).
 
 mod access;
+mod audit;
 mod body;
 mod flight;
 mod gate;
@@ -25,8 +26,10 @@ mod rest;
 mod routes;
 mod shared;
 mod task;
+mod tls;
 
 pub use access::Tokens;
 pub use listen::{Handle, Server};
 pub use options::{Limits, Options};
+pub use tls::Tls;
 pub use worker::Shutdown;

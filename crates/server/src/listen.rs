@@ -1,7 +1,6 @@
 //! The server itself: listening, connections with their time limits, and a stop that lets what runs end.
 
 use std::net::{SocketAddr, TcpListener};
-use std::pin::Pin;
 use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::Duration;
@@ -11,16 +10,20 @@ use axum::extract::ConnectInfo;
 use error::{Code, Error, Result};
 use hyper::server::conn::{http1, http2};
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
-use hyper_util::server::graceful::GracefulShutdown;
+use hyper_util::server::graceful::{GracefulShutdown, Watcher};
 use hyper_util::service::TowerToHyperService;
 use registry::Registry;
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 use tokio::runtime::{Builder, Runtime};
 use tokio::sync::Semaphore;
+use tokio_rustls::TlsAcceptor;
+use tokio_rustls::rustls::ServerConfig;
 use worker::Shutdown;
 
 use crate::routes::routes;
 use crate::shared::Shared;
+use crate::tls::{Tls, acceptor};
 use crate::{Options, flight};
 
 /// After an accept that failed (no file is left to open, for example) others are not tried at once.
@@ -31,6 +34,7 @@ pub struct Server {
     listener: TcpListener,
     address: SocketAddr,
     flight: Option<(TcpListener, SocketAddr)>,
+    tls: Option<Arc<ServerConfig>>,
     shared: Arc<Shared>,
     runtime: Runtime,
 }
@@ -57,6 +61,7 @@ impl Server {
     /// registry say when they cannot be opened.
     pub fn open(options: Options, lake: &lake::Options, registry: Registry) -> Result<Self> {
         options.check()?;
+        let tls = options.tls.as_ref().map(Tls::load).transpose()?;
         let (listener, address) = bind(options.listen, "--listen")?;
         let flight = options.flight.map(|wanted| bind(wanted, "--flight")).transpose()?;
         let shared = Shared::open(options, lake, registry)?;
@@ -65,7 +70,7 @@ impl Server {
             .enable_all()
             .build()
             .map_err(|cause| Error::new(Code::Resource, format!("no threads for the server: {cause}")))?;
-        Ok(Self { listener, address, flight, shared, runtime })
+        Ok(Self { listener, address, flight, tls, shared, runtime })
     }
 
     /// Where it listens.
@@ -83,13 +88,13 @@ impl Server {
     /// Answers until the shutdown is requested, and until what runs then has ended or the grace period is over.
     pub fn run(self, shutdown: &Shutdown) {
         let flight_address = self.flight_address();
-        let Self { listener, address, flight, shared, runtime } = self;
-        tracing::info!(%address, flight = flight_address.map(tracing::field::display), "serving");
+        let Self { listener, address, flight, tls, shared, runtime } = self;
+        tracing::info!(%address, flight = flight_address.map(tracing::field::display), tls = tls.is_some(), "serving");
         let shutdown = shutdown.clone();
         let grace_period = shared.options.grace_period;
         runtime.block_on(async {
-            let http = (listener, Door::http(&shared));
-            let flight = flight.map(|(listener, _)| (listener, Door::flight(&shared)));
+            let http = (listener, Door::http(&shared, tls.as_ref()));
+            let flight = flight.map(|(listener, _)| (listener, Door::flight(&shared, tls.as_ref())));
             let stop = tokio::task::spawn_blocking(move || shutdown.wait_for_request());
             answer(http, flight, &shared, stop).await;
         });
@@ -122,6 +127,7 @@ fn bind(wanted: SocketAddr, option: &str) -> Result<(TcpListener, SocketAddr)> {
 struct Door {
     router: Router,
     protocol: Protocol,
+    tls: Option<TlsAcceptor>,
 }
 
 enum Protocol {
@@ -130,31 +136,53 @@ enum Protocol {
 }
 
 impl Door {
-    fn http(shared: &Arc<Shared>) -> Self {
+    fn http(shared: &Arc<Shared>, tls: Option<&Arc<ServerConfig>>) -> Self {
         let mut protocol = http1::Builder::new();
         protocol.timer(TokioTimer::new()).header_read_timeout(shared.options.limits.arrival);
-        Self { router: routes(Arc::clone(shared)), protocol: Protocol::Http1(protocol) }
+        Self {
+            router: routes(Arc::clone(shared)),
+            protocol: Protocol::Http1(protocol),
+            tls: tls.map(|tls| acceptor(tls, b"http/1.1")),
+        }
     }
 
-    fn flight(shared: &Arc<Shared>) -> Self {
+    fn flight(shared: &Arc<Shared>, tls: Option<&Arc<ServerConfig>>) -> Self {
         let mut protocol = http2::Builder::new(TokioExecutor::new());
         // Whoever is gone without a word is noticed.
         protocol.timer(TokioTimer::new()).keep_alive_interval(shared.options.limits.arrival);
-        Self { router: flight::routes(Arc::clone(shared)), protocol: Protocol::Http2(protocol) }
+        Self {
+            router: flight::routes(Arc::clone(shared)),
+            protocol: Protocol::Http2(protocol),
+            tls: tls.map(|tls| acceptor(tls, b"h2")),
+        }
     }
 
-    /// Answers one connection; the future ends with it.
-    fn serve(
+    /// Answers one connection to its end.
+    async fn serve(&self, stream: TcpStream, peer: SocketAddr, watcher: Watcher, arrival: Duration) {
+        let ended = match &self.tls {
+            None => self.speak(stream, peer, watcher).await,
+            Some(tls) => match tokio::time::timeout(arrival, tls.accept(stream)).await {
+                Ok(Ok(stream)) => self.speak(stream, peer, watcher).await,
+                Ok(Err(error)) => return tracing::debug!(%error, "a connection does not speak TLS"),
+                Err(_) => return tracing::debug!("a connection did not begin to speak TLS in time"),
+            },
+        };
+        if let Err(error) = ended {
+            tracing::debug!(%error, "a connection ended");
+        }
+    }
+
+    async fn speak(
         &self,
-        stream: TcpStream,
+        stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
         peer: SocketAddr,
-        graceful: &GracefulShutdown,
-    ) -> Pin<Box<dyn Future<Output = hyper::Result<()>> + Send>> {
+        watcher: Watcher,
+    ) -> hyper::Result<()> {
         let service = TowerToHyperService::new(self.router.clone().layer(axum::Extension(ConnectInfo(peer))));
         let stream = TokioIo::new(stream);
         match &self.protocol {
-            Protocol::Http1(protocol) => Box::pin(graceful.watch(protocol.serve_connection(stream, service))),
-            Protocol::Http2(protocol) => Box::pin(graceful.watch(protocol.serve_connection(stream, service))),
+            Protocol::Http1(protocol) => watcher.watch(protocol.serve_connection(stream, service)).await,
+            Protocol::Http2(protocol) => watcher.watch(protocol.serve_connection(stream, service)).await,
         }
     }
 }
@@ -168,10 +196,11 @@ async fn answer(
 ) {
     let graceful = GracefulShutdown::new();
     let room = Arc::new(Semaphore::new(shared.options.limits.connections.max(1)));
+    let arrival = shared.options.limits.arrival;
     let taking = async {
-        tokio::join!(take(http_listener, http, &graceful, &room), async {
+        tokio::join!(take(http_listener, http, &graceful, &room, arrival), async {
             if let Some((listener, flight)) = flight {
-                take(listener, flight, &graceful, &room).await;
+                take(listener, flight, &graceful, &room, arrival).await;
             }
         });
     };
@@ -205,7 +234,14 @@ async fn answer(
 }
 
 /// Takes connections for ever.
-async fn take(listener: TcpListener, door: Door, graceful: &GracefulShutdown, room: &Arc<Semaphore>) {
+async fn take(
+    listener: TcpListener,
+    door: Door,
+    graceful: &GracefulShutdown,
+    room: &Arc<Semaphore>,
+    arrival: Duration,
+) {
+    let door = Arc::new(door);
     let listener = match tokio::net::TcpListener::from_std(listener) {
         Ok(listener) => listener,
         Err(error) => return tracing::error!(%error, "cannot listen"),
@@ -223,11 +259,9 @@ async fn take(listener: TcpListener, door: Door, graceful: &GracefulShutdown, ro
         };
         // A result is written as it comes.
         let _ = stream.set_nodelay(true);
-        let connection = door.serve(stream, peer, graceful);
+        let (door, watcher) = (Arc::clone(&door), graceful.watcher());
         tokio::spawn(async move {
-            if let Err(error) = connection.await {
-                tracing::debug!(%error, "a connection ended");
-            }
+            door.serve(stream, peer, watcher, arrival).await;
             drop(permit);
         });
     }

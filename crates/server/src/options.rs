@@ -1,11 +1,13 @@
 //! What a server is told: where it listens, who may do what, and how much of it.
 
 use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::time::Duration;
 
 use error::{Code, Error, Result};
 
 use crate::access::Tokens;
+use crate::tls::Tls;
 
 /// What a server is told.
 #[derive(Clone, Debug)]
@@ -14,6 +16,10 @@ pub struct Options {
     pub listen: SocketAddr,
     /// Where it listens for Arrow Flight, if it does.
     pub flight: Option<SocketAddr>,
+    /// With which certificate it speaks TLS on both addresses, if it does.
+    pub tls: Option<Tls>,
+    /// Where lines go about every statement that changes something, besides the log.
+    pub audit: Option<PathBuf>,
     /// Who may do what; with none, whoever can reach a loopback address may do everything.
     pub tokens: Tokens,
     /// How much of it.
@@ -77,6 +83,8 @@ impl Options {
         Self {
             listen,
             flight: None,
+            tls: None,
+            audit: None,
             tokens: Tokens::default(),
             limits: Limits::default(),
             grace_period: Duration::from_secs(30),

@@ -17,9 +17,11 @@ use tokio_stream::wrappers::WatchStream;
 use tokio_stream::{Stream, StreamExt as _};
 
 use crate::Options;
+use crate::audit::{Audit, Deed};
 use crate::limit::Rates;
 use crate::metrics::Metrics;
 use crate::pool::Pool;
+use crate::problem::Failure;
 use crate::query::run::Reader;
 use crate::rest::listed::Listed;
 use crate::task::Tasks;
@@ -40,6 +42,7 @@ pub(crate) struct Shared {
     /// For queries of people who may only read.
     pub readers: Arc<Pool<Reader>>,
     pub tasks: Arc<Tasks>,
+    pub audit: Arc<Audit>,
     pub listed: Listed,
     pub rates: Rates,
     pub metrics: Metrics,
@@ -59,6 +62,7 @@ pub(crate) struct Shared {
 impl Shared {
     /// Opens everything. Blocks.
     pub fn open(options: Options, place: &lake::Options, registry: Registry) -> Result<Arc<Self>> {
+        let audit = Arc::new(Audit::open(options.audit.as_deref())?);
         let results = tempfile::Builder::new()
             .prefix("dynamic-tables-results-")
             .tempdir()
@@ -77,7 +81,8 @@ impl Shared {
             Err(Error::new(Code::Internal, "a reader of the lake was lost; start the server anew"))
         });
         Ok(Arc::new(Self {
-            tasks: Tasks::new(Arc::clone(&runners)),
+            tasks: Tasks::new(Arc::clone(&runners), Arc::clone(&audit)),
+            audit,
             rates: Rates::new(options.limits.requests_per_second),
             listed: Listed::default(),
             metrics: Metrics::new(),
@@ -99,6 +104,13 @@ impl Shared {
         question: impl FnOnce(&DynamicTables) -> Result<R> + Send + 'static,
     ) -> Result<R> {
         self.lookers.run(PATIENCE, question).await
+    }
+
+    /// Does something of which the audit log tells.
+    pub async fn audited<T>(&self, deed: Deed, work: impl Future<Output = Result<T, Failure>>) -> Result<T, Failure> {
+        let result = work.await;
+        self.audit.ended(&deed, result.as_ref().err().map(|failure| &failure.error));
+        result
     }
 
     /// Tasks that run at this moment.

@@ -16,6 +16,7 @@ use tokio::sync::broadcast;
 use utoipa::ToSchema;
 use uuid::Uuid;
 
+use crate::audit::{Audit, Deed, Outcome};
 use crate::pool::{Pool, blocking};
 use crate::problem::{Failure, Problem};
 
@@ -106,6 +107,8 @@ struct Entry {
     task: Task,
     cancelled: Arc<AtomicBool>,
     interrupter: Option<Interrupter>,
+    /// What the audit log is told of when it has ended.
+    deed: Option<Deed>,
 }
 
 /// All tasks of this process.
@@ -113,6 +116,7 @@ pub(crate) struct Tasks {
     entries: Mutex<BTreeMap<Uuid, Entry>>,
     changed: broadcast::Sender<Task>,
     runners: Arc<Pool<DynamicTables>>,
+    audit: Arc<Audit>,
 }
 
 /// What is asked for.
@@ -120,6 +124,8 @@ pub(crate) struct Request {
     pub kind: TaskKind,
     pub tables: Vec<String>,
     pub requested_by: Option<String>,
+    /// What the audit log is told, if it changes something.
+    pub deed: Option<Deed>,
 }
 
 /// How work says how far it is, and hears that it shall stop.
@@ -148,9 +154,9 @@ impl Course {
 }
 
 impl Tasks {
-    pub fn new(runners: Arc<Pool<DynamicTables>>) -> Arc<Self> {
+    pub fn new(runners: Arc<Pool<DynamicTables>>, audit: Arc<Audit>) -> Arc<Self> {
         let (changed, _) = broadcast::channel(UNHEARD);
-        Arc::new(Self { entries: Mutex::default(), changed, runners })
+        Arc::new(Self { entries: Mutex::default(), changed, runners, audit })
     }
 
     /// Begins a task as soon as there is a place for it; the task as it is now.
@@ -174,13 +180,18 @@ impl Tasks {
             error: None,
         };
         let cancelled = Arc::new(AtomicBool::new(false));
+        let deed = request.deed.map(|deed| deed.with_task(task.id));
         {
             let mut entries = self.entries();
             let waiting = entries.values().filter(|entry| entry.task.state == TaskState::Pending).count();
             if waiting >= MOST_WAITING {
                 return Err(Failure::busy("too many tasks are waiting already"));
             }
-            let entry = Entry { task: task.clone(), cancelled: Arc::clone(&cancelled), interrupter: None };
+            if let Some(deed) = &deed {
+                self.audit.record(deed, Outcome::Started, None);
+            }
+            let cancelled = Arc::clone(&cancelled);
+            let entry = Entry { task: task.clone(), cancelled, interrupter: None, deed };
             entries.insert(task.id, entry);
             forget_oldest(&mut entries);
         }
@@ -245,7 +256,20 @@ impl Tasks {
                     entry.task.error = Some(Problem::of(&error));
                 }
             }
+            self.tell(entry);
         });
+    }
+
+    /// Tells the audit log how a task has ended, once.
+    fn tell(&self, entry: &mut Entry) {
+        let Some(deed) = entry.deed.take() else { return };
+        let outcome = match entry.task.state {
+            TaskState::Success => Outcome::Success,
+            TaskState::Revoked => Outcome::Revoked,
+            _ => Outcome::Failure,
+        };
+        let failed = entry.task.error.as_ref().map(|problem| (problem.code.as_str(), problem.detail.as_str()));
+        self.audit.record(&deed, outcome, failed);
     }
 
     /// Stops a task: at once if it waits, as soon as what runs has rolled back if it runs.
@@ -260,6 +284,7 @@ impl Tasks {
             if entry.task.state == TaskState::Pending {
                 entry.task.state = TaskState::Revoked;
                 entry.task.completed_at = Some(Timestamp::now());
+                self.tell(entry);
             }
         });
         let task = task.ok_or_else(|| Failure::not_found(&format!("task {id}")))?;

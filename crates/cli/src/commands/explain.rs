@@ -1,6 +1,6 @@
 //! `explain`: how a dynamic table is refreshed, and why so.
 
-use ::refresh::{Analyzed, Cost, ExplainedNode, Explanation};
+use ::refresh::{Analyzed, Cost, ExplainedNode, Explanation, drawing};
 use ::sql::names::ObjectName;
 use error::Result;
 use serde_json::json;
@@ -25,7 +25,11 @@ pub fn run(context: &mut Context<'_>, args: &ExplainArgs) -> Result<()> {
         return Ok(());
     }
     let explanation = context.or_cancelled(tables.explain(&name))?;
-    print(context, &explanation, args.sql);
+    match context.printer.format() {
+        Format::Dot => context.printer.text(drawing::dot(&explanation).trim_end()),
+        Format::Svg => context.printer.text(drawing::svg(&explanation).trim_end()),
+        _ => print(context, &explanation, args.sql),
+    }
     Ok(())
 }
 

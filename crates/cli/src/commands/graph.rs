@@ -27,7 +27,7 @@ pub fn run(context: &mut Context<'_>, args: &GraphArgs) -> Result<()> {
         Format::Table => context.printer.listing_or(&tree(&graph), "there is no dynamic table"),
         Format::Json => context.printer.text(&to_json(&graph)),
         Format::Csv => context.printer.listing(&edges(&graph)),
-        Format::Dot => context.printer.text(&to_dot(&graph)),
+        Format::Dot | Format::Svg => context.printer.text(&to_dot(&graph)),
     }
     Ok(())
 }

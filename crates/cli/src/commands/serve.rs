@@ -23,6 +23,8 @@ pub fn open(config: &Config) -> Result<Server> {
     let told = &config.server;
     let options = Options {
         flight: told.flight,
+        audit: told.audit.clone(),
+        tls: told.tls.clone(),
         tokens: told.tokens.clone(),
         limits: Limits {
             queries: told.queries,

@@ -34,7 +34,7 @@ pub fn run(context: &mut Context<'_>, args: &TopArgs) -> Result<()> {
         }
         // One listing has one header: of the three, the tables.
         Format::Csv => sections.iter().rev().take(1).for_each(|tables| context.printer.listing(&tables.listing)),
-        Format::Json | Format::Dot => {
+        Format::Json | Format::Dot | Format::Svg => {
             let object: Map<String, Value> =
                 sections.iter().map(|section| (section.title.to_owned(), section.listing.to_value())).collect();
             context.printer.text(&serde_json::to_string_pretty(&object).unwrap_or_default());

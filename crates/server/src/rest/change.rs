@@ -14,6 +14,7 @@ use sql::statement::AlterAction;
 use utoipa::{IntoParams, ToSchema};
 
 use crate::access::{Caller, Role};
+use crate::audit::Deed;
 use crate::body::{Asked, JsonBody, Name, bad};
 use crate::problem::{Failure, Problem};
 use crate::rest::look::known;
@@ -77,9 +78,8 @@ pub(crate) async fn alter(
     Name(name): Name,
     JsonBody(alter): JsonBody<Alter>,
 ) -> Result<Json<Change>, Failure> {
-    caller.may(Role::Admin)?;
     let actions = alter.actions()?;
-    change(&shared, &caller, name, actions).await
+    change(&shared, &caller, Role::Admin, name, actions).await
 }
 
 /// Stops refreshing a dynamic table, and those that read it.
@@ -91,8 +91,7 @@ pub(crate) async fn suspend(
     caller: Caller,
     Name(name): Name,
 ) -> Result<Json<Change>, Failure> {
-    caller.may(Role::Operate)?;
-    change(&shared, &caller, name, vec![AlterAction::Suspend]).await
+    change(&shared, &caller, Role::Operate, name, vec![AlterAction::Suspend]).await
 }
 
 /// Refreshes a suspended dynamic table again, and those that read it.
@@ -104,31 +103,54 @@ pub(crate) async fn resume(
     caller: Caller,
     Name(name): Name,
 ) -> Result<Json<Change>, Failure> {
-    caller.may(Role::Operate)?;
-    change(&shared, &caller, name, vec![AlterAction::Resume]).await
+    change(&shared, &caller, Role::Operate, name, vec![AlterAction::Resume]).await
 }
 
 async fn change(
     shared: &Shared,
     caller: &Caller,
+    role: Role,
     name: ObjectName,
     actions: Vec<AlterAction>,
 ) -> Result<Json<Change>, Failure> {
     let asked = name.to_string();
-    let altered: Vec<Altered> = shared
-        .look(move |tables| {
-            known(tables, &name, || {
-                actions.iter().map(|action| tables.alter(&name, false, action)).collect::<Result<Vec<_>>>()
+    let deed = Deed::new(caller, "ALTER", vec![asked.clone()]).with_statement(&in_words(&actions));
+    let altering = async {
+        caller.may(role)?;
+        shared
+            .look(move |tables| {
+                known(tables, &name, || {
+                    actions.iter().map(|action| tables.alter(&name, false, action)).collect::<Result<Vec<_>>>()
+                })
             })
-        })
-        .await??;
+            .await?
+    };
+    let altered: Vec<Altered> = shared.audited(deed, altering).await?;
     let change = Change {
         name: altered.last().map_or_else(|| asked, |altered| altered.name.to_string()),
         done: altered.iter().map(|altered| altered.message.clone()).collect(),
         affected: altered.iter().flat_map(|altered| &altered.affected).map(ToString::to_string).collect(),
     };
-    tracing::info!(by = caller.name, table = change.name, done = change.done.join("; "), "changed");
     Ok(Json(change))
+}
+
+/// What is to be changed, as the statement would say it.
+fn in_words(actions: &[AlterAction]) -> String {
+    let word = |action: &AlterAction| match action {
+        AlterAction::Set(properties) => {
+            let set = properties.iter().map(ToString::to_string);
+            format!("SET {}", set.collect::<Vec<_>>().join(" "))
+        }
+        AlterAction::Unset(names) => {
+            format!("UNSET {}", names.iter().map(ToString::to_string).collect::<Vec<_>>().join(", "))
+        }
+        AlterAction::RenameTo(name) => format!("RENAME TO {name}"),
+        AlterAction::Suspend => "SUSPEND".to_owned(),
+        AlterAction::Resume => "RESUME".to_owned(),
+        AlterAction::Refresh { full: false } => "REFRESH".to_owned(),
+        AlterAction::Refresh { full: true } => "REFRESH FULL".to_owned(),
+    };
+    actions.iter().map(word).collect::<Vec<_>>().join("; ")
 }
 
 /// How to drop.
@@ -157,10 +179,13 @@ pub(crate) async fn drop_table(
     Name(name): Name,
     Asked(drop): Asked<Drop>,
 ) -> Result<Json<Dropped>, Failure> {
-    caller.may(Role::Admin)?;
     let cascade = drop.cascade.unwrap_or(false);
-    let dropped = shared.look(move |tables| known(tables, &name, || tables.drop(&name, false, cascade))).await??;
+    let deed = Deed::new(&caller, "DROP", vec![name.to_string()]);
+    let dropping = async {
+        caller.may(Role::Admin)?;
+        shared.look(move |tables| known(tables, &name, || tables.drop(&name, false, cascade))).await?
+    };
+    let dropped = shared.audited(deed, dropping).await?;
     let dropped: Vec<String> = dropped.iter().map(ToString::to_string).collect();
-    tracing::info!(by = caller.name, tables = dropped.join(", "), "dropped");
     Ok(Json(Dropped { dropped }))
 }

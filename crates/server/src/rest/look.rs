@@ -8,7 +8,7 @@ use axum::http::{HeaderValue, header};
 use axum::response::{IntoResponse as _, Response};
 use error::Result;
 use jiff::Timestamp;
-use refresh::{DynamicTables, HistoryRequest, StatusRequest};
+use refresh::{DynamicTables, Explanation, HistoryRequest, StatusRequest, drawing};
 use serde::Deserialize;
 use sql::names::ObjectName;
 use utoipa::IntoParams;
@@ -142,13 +142,44 @@ pub(crate) async fn history(
     Ok(Json(refreshes.iter().map(PastRefresh::from).collect()))
 }
 
+/// What makes a picture.
+type Draw = fn(&Explanation) -> String;
+
+/// In which form.
+#[derive(Debug, Deserialize, IntoParams)]
+#[into_params(parameter_in = Query)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Drawn {
+    /// `json` unless said; `dot` or `svg` for the operators as a picture.
+    format: Option<String>,
+}
+
 /// How a dynamic table is refreshed, and why so.
 #[utoipa::path(get, path = "/api/v1/dynamic-tables/{name}/explain", tag = "dynamic tables",
-    params(("name" = String, Path, description = "The dynamic table")),
-    responses((status = 200, body = Explained), (status = "default", body = Problem, content_type = "application/problem+json")))]
-pub(crate) async fn explain(State(shared): State<Arc<Shared>>, Name(name): Name) -> Result<Json<Explained>, Failure> {
-    let found = shared.look(move |tables| known(tables, &name, || tables.explain(&name))).await?;
-    Ok(Json(Explained::from(&found?)))
+    params(("name" = String, Path, description = "The dynamic table"), Drawn),
+    responses((status = 200, description = "The explanation, or its operators as a picture",
+        content((Explained = "application/json"), (String = "text/vnd.graphviz"), (String = "image/svg+xml"))), (status = "default", body = Problem, content_type = "application/problem+json")))]
+pub(crate) async fn explain(
+    State(shared): State<Arc<Shared>>,
+    Name(name): Name,
+    Asked(drawn): Asked<Drawn>,
+) -> Result<Response, Failure> {
+    let draw: Option<(Draw, &str)> = match drawn.format.as_deref() {
+        None | Some("json") => None,
+        Some("dot") => Some((drawing::dot, "text/vnd.graphviz")),
+        Some("svg") => Some((drawing::svg, "image/svg+xml")),
+        Some(other) => {
+            return Err(bad(&format!("there is no format {other:?}")).with_hint("There are json, dot, svg."));
+        }
+    };
+    let found = shared.look(move |tables| known(tables, &name, || tables.explain(&name))).await??;
+    let Some((draw, media_type)) = draw else { return Ok(Json(Explained::from(&found)).into_response()) };
+    let headers = [
+        (header::CONTENT_TYPE, HeaderValue::from_static(media_type)),
+        // The picture brings its own style, and can do nothing.
+        (header::CONTENT_SECURITY_POLICY, HeaderValue::from_static("default-src 'none'; style-src 'unsafe-inline'")),
+    ];
+    Ok((headers, draw(&found)).into_response())
 }
 
 /// Over which stretch of time.

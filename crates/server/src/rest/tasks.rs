@@ -13,6 +13,7 @@ use tokio_stream::wrappers::BroadcastStream;
 use uuid::Uuid;
 
 use crate::access::{Caller, Role};
+use crate::audit::Deed;
 use crate::body::bad;
 use crate::problem::{Failure, Problem};
 use crate::shared::{Items, Shared};
@@ -46,10 +47,13 @@ pub(crate) async fn cancel(
     caller: Caller,
     Path(id): Path<String>,
 ) -> Result<Json<Task>, Failure> {
-    caller.may(Role::Operate)?;
-    let task = shared.tasks.cancel(parse(&id)?)?;
-    tracing::info!(by = caller.name, task = %task.id, "cancelled");
-    Ok(Json(task))
+    let id = parse(&id)?;
+    let deed = Deed::new(&caller, "CANCEL", Vec::new()).with_task(id);
+    let cancelling = async {
+        caller.may(Role::Operate)?;
+        shared.tasks.cancel(id)
+    };
+    shared.audited(deed, cancelling).await.map(Json)
 }
 
 fn parse(id: &str) -> Result<Uuid, Failure> {

@@ -7,7 +7,7 @@ use axum::extract::State;
 use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse as _, Response};
 use error::{Code, Error, Result, Span};
-use refresh::{CreateAction, DryRun, RefreshReport, RefreshRequest, Verification};
+use refresh::{CreateAction, DryRun, DynamicTables, RefreshReport, RefreshRequest, Verification};
 use registry::RefreshTrigger;
 use serde::Deserialize;
 use serde_json::{Value, json};
@@ -16,12 +16,13 @@ use sql::statement::{CreateDynamicTable, Statement, parse_statements};
 use utoipa::ToSchema;
 
 use crate::access::{Caller, Role};
+use crate::audit::Deed;
 use crate::body::{JsonBody, Name, Text};
 use crate::problem::{Failure, Problem};
 use crate::rest::look::known;
 use crate::rest::view::{moment, seconds};
 use crate::shared::Shared;
-use crate::task::{Request, Task, TaskKind};
+use crate::task::{Course, Request, Task, TaskKind};
 
 /// Statements, for who sends JSON.
 #[derive(Debug, Deserialize, ToSchema)]
@@ -40,7 +41,6 @@ pub(crate) async fn create(
     caller: Caller,
     body: Text,
 ) -> Result<Response, Failure> {
-    caller.may(Role::Admin)?;
     body.expect(&["application/sql", "application/json"])?;
     let text = if body.media_type == "application/json" { body.json::<Sql>()?.sql } else { body.text };
     let statements = creating(&text)?;
@@ -56,8 +56,8 @@ pub(crate) fn start_create(
     statements: Vec<CreateDynamicTable>,
     text: String,
 ) -> Result<Task, Failure> {
-    let request = request(shared, TaskKind::Create, tables, caller);
-    shared.tasks.start(request, move |tables, course| {
+    let deed = Deed::new(caller, "CREATE", tables.clone()).with_statement(&text);
+    start(shared, caller, (Role::Admin, TaskKind::Create), tables, Some(deed), move |tables, course| {
         let mut created = Vec::new();
         for (number, statement) in statements.iter().enumerate() {
             course.step(number, statements.len(), format!("creating {}", statement.name))?;
@@ -122,7 +122,6 @@ pub(crate) async fn refresh_one(
     Name(name): Name,
     JsonBody(how): JsonBody<How>,
 ) -> Result<Response, Failure> {
-    caller.may(Role::Operate)?;
     exists(&shared, &name).await?;
     Ok(accepted(&start_refresh(&shared, &caller, vec![name], how.full)?))
 }
@@ -135,7 +134,6 @@ pub(crate) async fn refresh(
     caller: Caller,
     JsonBody(which): JsonBody<Which>,
 ) -> Result<Response, Failure> {
-    caller.may(Role::Operate)?;
     let names = all_exist(&shared, &which.names).await?;
     Ok(accepted(&start_refresh(&shared, &caller, names, which.full)?))
 }
@@ -147,8 +145,8 @@ pub(crate) fn start_refresh(
     names: Vec<ObjectName>,
     full: bool,
 ) -> Result<Task, Failure> {
-    let request = request(shared, TaskKind::Refresh, shown(&names), caller);
-    shared.tasks.start(request, move |tables, _| {
+    let deed = Deed::new(caller, "REFRESH", shown(&names));
+    start(shared, caller, (Role::Operate, TaskKind::Refresh), shown(&names), Some(deed), move |tables, _| {
         let request = RefreshRequest { names, full, trigger: RefreshTrigger::Manual, worker: None };
         let mut reports = tables.refresh(&request)?;
         let failed = reports.iter().position(|report| report.error.is_some());
@@ -168,7 +166,6 @@ pub(crate) async fn verify_one(
     caller: Caller,
     Name(name): Name,
 ) -> Result<Response, Failure> {
-    caller.may(Role::Operate)?;
     exists(&shared, &name).await?;
     Ok(accepted(&start_verify(&shared, &caller, vec![name])?))
 }
@@ -181,7 +178,6 @@ pub(crate) async fn verify(
     caller: Caller,
     JsonBody(which): JsonBody<Which>,
 ) -> Result<Response, Failure> {
-    caller.may(Role::Operate)?;
     let mut names = all_exist(&shared, &which.names).await?;
     if names.is_empty() {
         let all = shared.look(|tables| tables.registry().load_all()).await?;
@@ -192,8 +188,7 @@ pub(crate) async fn verify(
 }
 
 fn start_verify(shared: &Arc<Shared>, caller: &Caller, names: Vec<ObjectName>) -> Result<Task, Failure> {
-    let request = request(shared, TaskKind::Verify, shown(&names), caller);
-    shared.tasks.start(request, move |tables, course| {
+    start(shared, caller, (Role::Operate, TaskKind::Verify), shown(&names), None, move |tables, course| {
         let mut compared = Vec::new();
         for (number, name) in names.iter().enumerate() {
             course.step(number, names.len(), format!("comparing {name}"))?;
@@ -213,10 +208,9 @@ pub(crate) async fn dry_run(
     Name(name): Name,
     JsonBody(how): JsonBody<How>,
 ) -> Result<Response, Failure> {
-    caller.may(Role::Operate)?;
     exists(&shared, &name).await?;
-    let request = request(&shared, TaskKind::DryRun, vec![name.to_string()], &caller);
-    let task = shared.tasks.start(request, move |tables, _| {
+    let shown = vec![name.to_string()];
+    let task = start(&shared, &caller, (Role::Operate, TaskKind::DryRun), shown, None, move |tables, _| {
         let (names, trigger) = (vec![name], RefreshTrigger::Manual);
         let runs = tables.dry_run(&RefreshRequest { names, full: how.full, trigger, worker: None })?;
         Ok(runs.iter().map(would_do).collect())
@@ -224,15 +218,22 @@ pub(crate) async fn dry_run(
     Ok(accepted(&task))
 }
 
-fn request(shared: &Shared, kind: TaskKind, tables: Vec<String>, caller: &Caller) -> Request {
-    tracing::info!(
-        by = caller.name,
-        ?kind,
-        tables = tables.join(", "),
-        waiting = shared.tasks.unfinished(),
-        "asked for"
-    );
-    Request { kind, tables, requested_by: caller.name.clone() }
+/// Begins a task, if the caller has the role for it.
+fn start(
+    shared: &Shared,
+    caller: &Caller,
+    (role, kind): (Role, TaskKind),
+    tables: Vec<String>,
+    deed: Option<Deed>,
+    work: impl FnOnce(&DynamicTables, &Course) -> Result<Value> + Send + 'static,
+) -> Result<Task, Failure> {
+    let refused = deed.clone();
+    let request = Request { kind, tables, requested_by: caller.name.clone(), deed };
+    let started = caller.may(role).map_err(Failure::from).and_then(|()| shared.tasks.start(request, work));
+    if let (Err(failure), Some(deed)) = (&started, refused) {
+        shared.audit.ended(&deed, Some(&failure.error));
+    }
+    started
 }
 
 fn shown(names: &[ObjectName]) -> Vec<String> {

@@ -112,3 +112,53 @@ fn who_asks_too_often_is_told_to_wait() {
     assert!(answer.header("retry-after").is_some());
     assert_eq!(served.get("/healthz").status, 200);
 }
+
+#[test]
+fn who_has_changed_what_is_written_down() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("audit.jsonl");
+    let mut served = Served::with(|options| {
+        options.tokens = server::Tokens::parse(TOKENS).unwrap();
+        options.audit = Some(file.clone());
+    });
+    served.lake.run(ORDERS).unwrap();
+    served.client.token = Some("reader-reader-reader");
+    served.sql(&json!({ "sql": "SELECT * FROM orders" }));
+    served.sql(&json!({ "sql": "DROP DYNAMIC TABLE daily" }));
+    served.sql(&json!({ "sql": "DELETE FROM orders", "write": true }));
+    served.client.token = Some("chief-chief-chief");
+    served.finish(&served.sql(&json!({ "sql": DAILY })));
+    let secret = "CREATE SECRET s (TYPE s3, KEY_ID 'a', SECRET 'geheimgeheim')";
+    served.sql(&json!({ "sql": secret, "write": true }));
+    let alter = json!({ "set": { "TARGET_LAG": "5 minutes" } });
+    let headers = [("content-type", "application/json")];
+    served.send("PATCH", "/api/v1/dynamic-tables/daily", &headers, alter.to_string().as_bytes());
+    served.finish(&served.post("/api/v1/dynamic-tables/daily/refresh", &json!({})));
+    served.finish(&served.post("/api/v1/dynamic-tables/daily/verify", &json!({})));
+    served.send("DELETE", "/api/v1/dynamic-tables/daily", &[], b"");
+    let written = std::fs::read_to_string(&file).unwrap();
+    assert!(!written.contains("geheim"), "{written}");
+    let lines: Vec<serde_json::Value> = written.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    let told = |line: &serde_json::Value| {
+        ["by", "action", "result"].map(|field| line[field].as_str().unwrap().to_owned()).join(" ")
+    };
+    assert_eq!(
+        lines.iter().map(told).collect::<Vec<_>>(),
+        [
+            "reader DROP FAILURE",
+            "reader SQL FAILURE",
+            "chief CREATE STARTED",
+            "chief CREATE SUCCESS",
+            "chief SQL SUCCESS",
+            "chief ALTER SUCCESS",
+            "chief REFRESH STARTED",
+            "chief REFRESH SUCCESS",
+            "chief DROP SUCCESS",
+        ],
+        "{written}"
+    );
+    assert_eq!(lines[0]["error_code"], "PERMISSION");
+    assert!(lines[3]["statement"].as_str().unwrap().contains("sum(amount)"));
+    assert_eq!(lines[5]["statement"], "SET TARGET_LAG = '5 minutes'");
+    assert_eq!(lines[2]["task"], lines[3]["task"]);
+}

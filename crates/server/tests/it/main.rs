@@ -9,3 +9,4 @@ mod load;
 mod rest;
 mod sandbox;
 mod sql;
+mod tls;

@@ -85,6 +85,18 @@ fn a_statement_that_is_wrong_is_refused_with_its_place() {
 }
 
 #[test]
+fn an_explanation_is_drawn() {
+    let served = Served::with_daily();
+    let ask = |format: &str| served.get(&format!("/api/v1/dynamic-tables/daily/explain?format={format}"));
+    let svg = ask("svg");
+    assert_eq!(svg.header("content-type").as_deref(), Some("image/svg+xml"));
+    assert!(svg.text().starts_with("<svg") && svg.text().contains("orders"), "{}", svg.text());
+    assert!(ask("dot").text().contains("n0 -> n1"));
+    assert!(ask("json").json()["tree"].is_array());
+    assert_eq!((ask("png").status, ask("png").code().as_str()), (400, "QUERY"));
+}
+
+#[test]
 fn a_task_is_cancelled_while_it_runs() {
     let served = Served::with_daily();
     let slow = "CREATE DYNAMIC TABLE slow TARGET_LAG = '1 hour' AS \
