@@ -86,7 +86,11 @@ pub fn run(quick: bool) -> Result<Scene> {
         ));
         if is_on {
             let worst = worn.iter().copied().fold(0.0, f64::max);
-            bounds.push(Bound::at_most("reading a table as a multiple of reading a fresh copy, at worst", worst, WORN));
+            bounds.push(Bound::at_most(
+                "reading a table as a multiple of reading a fresh copy, at worst",
+                worst,
+                WORN,
+            ));
         }
     }
     Ok(Scene {
@@ -98,7 +102,17 @@ pub fn run(quick: bool) -> Result<Scene> {
             SIZE.orders,
             SHARE * 100.0
         ),
-        columns: vec!["table", "compaction", "refreshes", "files", "deleted", "inlined", "read", "fresh", "read / fresh"],
+        columns: vec![
+            "table",
+            "compaction",
+            "refreshes",
+            "files",
+            "deleted",
+            "inlined",
+            "read",
+            "fresh",
+            "read / fresh",
+        ],
         rows,
         notes,
         bounds,
