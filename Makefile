@@ -9,7 +9,7 @@ features = $(if $(BUNDLED),--features bundled)
 program = --package dynamic-tables $(features)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup build release test tpc fuzz faults bench bench-quick lint fmt demo
+.PHONY: help setup build release test tpc fuzz faults bench bench-quick bench-pure bench-page lint fmt demo
 
 help: ## Show what there is
 	@sed -n 's/^\([a-z-]*\):.*## /\1|/p' $(MAKEFILE_LIST) | while IFS='|' read -r name text; do printf '  make %-11s %s\n' "$$name" "$$text"; done
@@ -69,16 +69,25 @@ faults: ## Kill, stop, cut off and fail workers at every step: SEED=1 FAULTS=300
 		$(if $(WORKERS),--workers $(WORKERS)) $(if $(SECONDS),--seconds $(SECONDS)) $(if $(KEEP),--keep $(KEEP))
 
 bench = cargo build --release --package dynamic-tables-bench $(features) && "$$CARGO_TARGET_DIR/release/bench" $(if $(ONLY),--only $(ONLY)) \
-	$(if $(OUTPUT),--output $(OUTPUT))
+	$(if $(OUTPUT),--output $(OUTPUT)) $(if $(ORDERS),--orders $(ORDERS))
 
-# ONLY=poll,many runs some of them, OUTPUT=file keeps the figures as JSON.
-bench: ## Measure polls, many tables, several workers, short lags and refreshes of many shapes
+# ONLY=poll,many runs some of them, OUTPUT=file keeps the figures as JSON, ORDERS=n fixes the size of the sources of `refresh`.
+bench: ## Measure refreshes of many shapes, how tables age, polls, many tables, several workers and short lags
 	@QUIET=1 scripts/setup
 	@$(environment) && $(bench)
 
 bench-quick: ## The same on small lakes, in minutes
 	@QUIET=1 scripts/setup
 	@$(environment) && $(bench) --quick
+
+bench-pure: ## Measure the parts that need no lake: analysing queries, scheduling 10,000 tables
+	@QUIET=1 scripts/setup library
+	@$(environment) && cargo bench --package dynamic-tables-bench --bench pure $(features)
+
+# FROM=file takes the figures of an earlier run's OUTPUT. Without it everything is measured, which takes hours and a quiet machine.
+bench-page: ## Write docs/benchmarks.md and its charts
+	@QUIET=1 scripts/setup
+	@$(environment) && $(bench) --page docs $(if $(FROM),--from $(FROM))
 
 demo: ## Watch it work on a year of real flights
 	@QUIET=1 scripts/setup library

@@ -6,6 +6,7 @@
 pub mod aging;
 pub mod figures;
 pub mod machine;
+pub mod page;
 pub mod refreshing;
 pub mod report;
 pub mod scheduling;

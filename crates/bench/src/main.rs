@@ -6,6 +6,7 @@ use std::process::ExitCode;
 use std::time::Instant;
 
 use bench::machine::Machine;
+use bench::page::Page;
 use bench::report::{Report, Scene};
 use bench::{aging, refreshing, scheduling};
 use clap::Parser;
@@ -18,23 +19,32 @@ struct Arguments {
     /// Take smaller lakes and fewer rounds: minutes in place of an hour.
     #[arg(long)]
     quick: bool,
+    /// How many orders the sources of the scene `refresh` have, in place of the usual sizes.
+    #[arg(long, value_parser = clap::value_parser!(u64).range(1_000..))]
+    orders: Option<u64>,
     /// Only these, separated by commas.
     #[arg(long, value_delimiter = ',')]
     only: Vec<String>,
     /// Write the figures there, as JSON.
     #[arg(long)]
     output: Option<PathBuf>,
+    /// Write benchmarks.md and its charts into this folder.
+    #[arg(long, value_name = "FOLDER")]
+    page: Option<PathBuf>,
+    /// Measure nothing, but take the figures of an earlier run's --output.
+    #[arg(long, value_name = "FILE", requires = "page", conflicts_with_all = ["quick", "orders", "only", "output"])]
+    from: Option<PathBuf>,
 }
 
-type Run = fn(bool) -> Result<Scene>;
+type Run = fn(&Arguments) -> Result<Scene>;
 
 const SCENES: [(&str, Run); 6] = [
-    ("refresh", refreshing::run),
-    ("aging", aging::run),
-    ("poll", scheduling::poll::run),
-    ("many", scheduling::many::run),
-    ("workers", scheduling::workers::run),
-    ("lag", scheduling::lag::run),
+    ("refresh", |arguments| refreshing::run(arguments.quick, arguments.orders)),
+    ("aging", |arguments| aging::run(arguments.quick)),
+    ("poll", |arguments| scheduling::poll::run(arguments.quick)),
+    ("many", |arguments| scheduling::many::run(arguments.quick)),
+    ("workers", |arguments| scheduling::workers::run(arguments.quick)),
+    ("lag", |arguments| scheduling::lag::run(arguments.quick)),
 ];
 
 fn main() -> ExitCode {
@@ -48,6 +58,13 @@ fn main() -> ExitCode {
 }
 
 fn run(arguments: &Arguments) -> Result<()> {
+    if let (Some(from), Some(folder)) = (&arguments.from, &arguments.page) {
+        let text = std::fs::read_to_string(from)
+            .map_err(|cause| Error::new(Code::Configuration, format!("{}: {cause}", from.display())))?;
+        let report = serde_json::from_str(&text)
+            .map_err(|cause| Error::new(Code::Configuration, format!("{} is no report: {cause}", from.display())))?;
+        return Page::of(&report)?.write(folder);
+    }
     let known = |name: &String| SCENES.iter().any(|(known, _)| known == name);
     if let Some(unknown) = arguments.only.iter().find(|name| !known(name)) {
         let names: Vec<&str> = SCENES.iter().map(|(name, _)| *name).collect();
@@ -63,18 +80,21 @@ fn run(arguments: &Arguments) -> Result<()> {
             continue;
         }
         let began = Instant::now();
-        let scene = scene(arguments.quick)?;
+        let scene = scene(arguments)?;
         say(&scene.markdown())?;
         let _ = writeln!(std::io::stderr(), "{name}: measured in {:.0} s", began.elapsed().as_secs_f64());
         report.scenes.push(scene);
     }
     let (met, all) = report.met();
     say(&format!("{met} of {all} bounds met"))?;
+    let in_json = |cause| Error::new(Code::Internal, format!("the figures cannot be written as JSON: {cause}"));
     if let Some(path) = &arguments.output {
-        let json = serde_json::to_string_pretty(&report)
-            .map_err(|cause| Error::new(Code::Internal, format!("the figures cannot be written as JSON: {cause}")))?;
+        let json = serde_json::to_string_pretty(&report).map_err(in_json)?;
         std::fs::write(path, json)
             .map_err(|cause| Error::new(Code::Resource, format!("{}: {cause}", path.display())))?;
+    }
+    if let Some(folder) = &arguments.page {
+        Page::of(&serde_json::to_value(&report).map_err(in_json)?)?.write(folder)?;
     }
     Ok(())
 }
