@@ -255,7 +255,10 @@ mod tests {
         assert!(dot.contains("n1 -> n3") && dot.contains("n4 -> n5") && dot.contains("SELECT \\\"x\\\""), "{dot}");
         let svg = svg(&explanation);
         assert_eq!((svg.matches("<rect").count(), svg.matches("<path").count()), (6, 5));
-        assert!(svg.contains("SELECT &quot;x&quot; &amp; &lt;y&gt;") && svg.contains("main.a&lt;b"), "{svg}");
+        assert!(
+            svg.contains("SELECT &quot;x&quot; &amp; &lt;y&gt;") && svg.contains("main.&quot;a&lt;b&quot;"),
+            "{svg}"
+        );
         let shapes = shapes(&explanation);
         let places = layout(&shapes);
         for (number, one) in places.iter().enumerate() {
