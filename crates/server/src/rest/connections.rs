@@ -17,6 +17,7 @@ use sql::statement::ConnectionStatement;
 use utoipa::ToSchema;
 
 use crate::access::{Caller, Role};
+use crate::audit::Deed;
 use crate::body::{JsonBody, bad};
 use crate::pool::blocking;
 use crate::problem::{Failure, Problem};
@@ -128,6 +129,11 @@ pub(crate) struct CreatePipeline {
     destination_ids: Vec<i64>,
 }
 
+/// What the audit log is told: what was done to which connection or pipeline, but no text of anybody's, which may hold secrets.
+fn deed(caller: &Caller, action: &'static str, what: &str, name: &str) -> Deed {
+    Deed::new(caller, action, Vec::new()).with_statement(&format!("{action} {what} {name}"))
+}
+
 /// Asks the connections something, where it may block.
 async fn ask<T: Send + 'static>(
     shared: &Arc<Shared>,
@@ -184,8 +190,8 @@ pub(crate) async fn create(
         or_replace: create.or_replace,
         if_not_exists: false,
     };
-    let (made, _) = ask(&shared, move |connections| connections.create(&new)).await?;
-    tracing::info!(by = caller.name, connection = made.name, "connection created");
+    let deed = deed(&caller, "CREATE", "CONNECTION", &new.name);
+    let (made, _) = shared.audited(deed, ask(&shared, move |connections| connections.create(&new))).await?;
     Ok((StatusCode::CREATED, Json(ConnectionView::from(made))).into_response())
 }
 
@@ -203,6 +209,7 @@ pub(crate) async fn alter(
     if change.set.is_empty() && change.unset.is_empty() && change.rename_to.is_none() {
         return Err(bad("there is nothing to change").with_hint("Say set, unset or rename_to."));
     }
+    let deed = deed(&caller, "ALTER", "CONNECTION", &name);
     let changed = ask(&shared, move |connections| {
         let mut changed = connections.get(&name)?;
         if !change.set.is_empty() || !change.unset.is_empty() {
@@ -213,8 +220,7 @@ pub(crate) async fn alter(
             None => Ok(changed),
         }
     });
-    let changed = changed.await.map_err(missing)?;
-    tracing::info!(by = caller.name, connection = changed.name, "connection changed");
+    let changed = shared.audited(deed, changed).await.map_err(missing)?;
     Ok(Json(changed.into()))
 }
 
@@ -228,9 +234,9 @@ pub(crate) async fn drop_connection(
     Path(name): Path<String>,
 ) -> Result<StatusCode, Failure> {
     caller.may(Role::Admin)?;
-    let dropped = name.clone();
-    ask(&shared, move |connections| connections.drop(&name, false)).await.map_err(missing)?;
-    tracing::info!(by = caller.name, connection = dropped, "connection dropped");
+    let deed = deed(&caller, "DROP", "CONNECTION", &name);
+    let dropping = ask(&shared, move |connections| connections.drop(&name, false));
+    shared.audited(deed, dropping).await.map_err(missing)?;
     Ok(StatusCode::NO_CONTENT)
 }
 
@@ -269,19 +275,24 @@ pub(crate) async fn run(
     statement: ConnectionStatement,
 ) -> Result<serde_json::Value, Failure> {
     caller.may(if connection::is_change(&statement) { Role::Admin } else { Role::Operate })?;
-    match ask(shared, move |connections| connections.run(statement)).await? {
-        Done::Changed(described, done) => {
-            tracing::info!(by = caller.name, connection = described.name, done, "connection");
-            Ok(json!({ "done": done, "connection": ConnectionView::from(*described) }))
-        }
-        Done::Dropped(name, was_there) => {
-            tracing::info!(by = caller.name, connection = name, "connection dropped");
-            Ok(json!({ "dropped": if was_there { vec![name] } else { Vec::new() } }))
-        }
-        Done::Missing(name) => Ok(json!({ "done": "nothing", "missing": name })),
-        Done::Listed(all) => Ok(all.into_iter().map(|described| json!(ConnectionView::from(described))).collect()),
-        Done::Test(name) => Ok(test_one(shared, name).await?.0),
-    }
+    let deed = match &statement {
+        ConnectionStatement::Create { name, .. } => Some(deed(caller, "CREATE", "CONNECTION", name)),
+        ConnectionStatement::Alter { name, .. } => Some(deed(caller, "ALTER", "CONNECTION", name)),
+        ConnectionStatement::Drop { name, .. } => Some(deed(caller, "DROP", "CONNECTION", name)),
+        _ => None,
+    };
+    let doing = ask(shared, move |connections| connections.run(statement));
+    let done = match deed {
+        Some(deed) => shared.audited(deed, doing).await?,
+        None => doing.await?,
+    };
+    Ok(match done {
+        Done::Changed(described, done) => json!({ "done": done, "connection": ConnectionView::from(*described) }),
+        Done::Dropped(name, was_there) => json!({ "dropped": if was_there { vec![name] } else { Vec::new() } }),
+        Done::Missing(name) => json!({ "done": "nothing", "missing": name }),
+        Done::Listed(all) => all.into_iter().map(|described| json!(ConnectionView::from(described))).collect(),
+        Done::Test(name) => test_one(shared, name).await?.0,
+    })
 }
 
 /// What is not there is told as that.
@@ -333,6 +344,7 @@ pub(crate) async fn create_pipeline(
     if create.destination_ids.is_empty() {
         return Err(bad("a pipeline goes somewhere").with_hint("Give at least one of destination_ids."));
     }
+    let deed = deed(&caller, "CREATE", "PIPELINE", &create.name);
     let made = ask(&shared, move |connections| {
         let mut pipeline = Pipeline {
             number: 0,
@@ -346,8 +358,7 @@ pub(crate) async fn create_pipeline(
         pipeline.number = connections.registry().create_pipeline(&pipeline)?;
         Ok(pipeline)
     });
-    let made = made.await?;
-    tracing::info!(by = caller.name, pipeline = made.name, "pipeline created");
+    let made = shared.audited(deed, made).await?;
     Ok((StatusCode::CREATED, Json(PipelineView::from(made))).into_response())
 }
 
@@ -361,7 +372,9 @@ pub(crate) async fn drop_pipeline(
     Path(id): Path<i64>,
 ) -> Result<StatusCode, Failure> {
     caller.may(Role::Admin)?;
-    match ask(&shared, move |connections| connections.registry().drop_pipeline(id)).await? {
+    let deed = deed(&caller, "DROP", "PIPELINE", &id.to_string());
+    let dropping = ask(&shared, move |connections| connections.registry().drop_pipeline(id));
+    match shared.audited(deed, dropping).await? {
         true => Ok(StatusCode::NO_CONTENT),
         false => Err(Failure::not_found(&format!("pipeline {id}"))),
     }
