@@ -214,15 +214,20 @@ impl Keyed {
         let pointers: Vec<&'static str> =
             self.sets.first().map_or_else(Vec::new, |set| set.places.iter().map(|place| place.pointer).collect());
         for pointer in pointers {
-            let mut conditions = Vec::new();
+            let mut found = Vec::new();
             for restriction in restrictions {
                 let places = self.sets.get(restriction.set).map_or(&[][..], |set| &set.places);
                 for place in places.iter().filter(|place| place.pointer == pointer) {
                     let keys: Vec<Value> =
                         place.keys.iter().map(|key| linear::all(key, &self.leaves, reading)).collect();
-                    conditions.push(condition(&keys, &restriction.table, restriction.with_null, parser)?);
+                    found.push((keys, restriction));
                 }
             }
+            let alone = found.len() == 1;
+            let conditions = found
+                .iter()
+                .map(|(keys, Restriction { table, with_null, .. })| condition(keys, table, *with_null, alone, parser))
+                .collect::<Result<Vec<_>>>()?;
             let condition = tree::disjunction(conditions);
             if let Some(select) = node.pointer_mut(pointer) {
                 select["where_clause"] = tree::conjunction(vec![select["where_clause"].take(), condition]);
@@ -255,8 +260,11 @@ pub(crate) fn named(mut expression: Value, alias: &str) -> Value {
     expression
 }
 
-/// The condition that the keys stand in a table of keys.
-fn condition(keys: &[Value], affected: &str, with_null: bool, parser: &Parser) -> Result<Value> {
+/// The condition that the keys stand in a table of keys; alone, or with others of which one has to hold.
+///
+/// A join by several keys, one of them a list, loses rows in the engine (1.5.5) where other rows have a NULL in their keys. Rows
+/// without NULL are looked up by themselves, if the engine can tell them apart first; else all keys are looked up as one.
+fn condition(keys: &[Value], affected: &str, with_null: bool, alone: bool, parser: &Parser) -> Result<Value> {
     let columns: Vec<String> = (0..keys.len()).map(key_column).collect();
     let places: Vec<String> = (0..keys.len()).map(|key| format!("__dt_place{key}")).collect();
     let condition = if with_null {
@@ -264,7 +272,15 @@ fn condition(keys: &[Value], affected: &str, with_null: bool, parser: &Parser) -
         let equal: Vec<String> = columns.iter().zip(&places).map(equal).collect();
         format!("EXISTS (SELECT 1 FROM temp.main.{affected} AS __dt_a WHERE {})", equal.join(" AND "))
     } else {
-        format!("({}) IN (SELECT {} FROM temp.main.{affected})", places.join(", "), columns.join(", "))
+        let (listed, found) = (places.join(", "), columns.join(", "));
+        match keys.len() {
+            1 => format!("{listed} IN (SELECT {found} FROM temp.main.{affected})"),
+            _ if alone => {
+                let known: String = places.iter().map(|place| format!(" AND {place} IS NOT NULL")).collect();
+                format!("({listed}) IN (SELECT {found} FROM temp.main.{affected}){known}")
+            }
+            _ => format!("row({listed}) IN (SELECT row({found}) FROM temp.main.{affected})"),
+        }
     };
     let mut condition = parser.parse_expression(&condition)?;
     tree::visit_mut(&mut condition, &mut |child| {

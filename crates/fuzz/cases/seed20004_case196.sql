@@ -1,0 +1,101 @@
+-- Case 196 of seed 20004, made smaller.
+-- q4: groups: 1 missing: (30 | [NULL, 1] | 4 | 76 | 11); 1 surplus: (30 | [NULL, 1] | 2 | 59 | 11)
+
+CREATE TABLE t0 (id BIGINT, k INTEGER, g VARCHAR, x INTEGER, d DECIMAL(18, 2), f DOUBLE, seen TIMESTAMP, s STRUCT(a INTEGER, b VARCHAR), y SMALLINT, unused INTEGER);
+CREATE TABLE t1 (id BIGINT, k BIGINT, g VARCHAR, tz TIMESTAMPTZ, ok BOOLEAN, l INTEGER[], s STRUCT(a INTEGER, b VARCHAR), unused INTEGER);
+INSERT INTO t0 (id, k, g, x, d, f, seen, s, y) VALUES
+  (6, NULL, 'b', 6, 10.01, NULL, '2024-03-31 01:30:00', {'a': 1, 'b': 'x'}, 20),
+  (28, 1, '', 7, NULL, 'nan', '2024-03-31 02:30:00', {'a': 1, 'b': 'x'}, 13);
+INSERT INTO t1 (id, k, g, tz, ok, l, s) VALUES
+  (23, 5, 'it''s', '2024-03-31 01:30:00+01', true, NULL, {'a': 0, 'b': 'x'}),
+  (15, 6, 'it''s', '2024-03-31 01:30:00+00', false, [], {'a': 2, 'b': 'x'}),
+  (57, 1, 'ä%', '2024-03-31 01:30:00+00', true, [], {'a': 2, 'b': 'x'}),
+  (52, 2, '', '2024-03-31 03:30:00+01', true, [NULL, 1], {'a': 0, 'b': 'x'}),
+  (7, 4, 'a b', '2024-03-31 03:30:00+00', false, [NULL, 1], {'a': 1, 'b': 'x'}),
+  (57, 1, 'ä%', '2024-03-31 01:30:00+00', true, [], {'a': 2, 'b': 'x'}),
+  (4, 0, 'B', NULL, false, [1, 2], {'a': 0, 'b': 'x'}),
+  (10, 2, '', '2024-03-31 00:30:00+00', true, [3], {'a': 2, 'b': 'x'}),
+  (49, 4, 'B', '2024-03-31 02:30:00+01', true, [3], {'a': 2, 'b': 'x'}),
+  (35, 2, 'B', '2024-03-31 00:30:00+00', true, [], {'a': 2, 'b': 'x'}),
+  (38, NULL, 'ä%', '2024-03-31 01:30:00+00', true, [3], {'a': 0, 'b': 'x'}),
+  (40, 3, 'b', '2024-03-31 01:30:00+01', true, [1, 2], {'a': 1, 'b': 'x'}),
+  (2, 3, NULL, '2024-03-31 00:30:00+00', true, NULL, {'a': 0, 'b': 'x'}),
+  (58, 6, 'a', '2024-03-31 01:30:00+00', true, [], NULL),
+  (25, 4, NULL, NULL, true, [], {'a': 0, 'b': 'x'}),
+  (0, 3, '', '2024-03-31 02:30:00+00', NULL, [2, 1, 2], {'a': 1, 'b': 'x'}),
+  (12, 2, 'it''s', '2024-03-31 02:30:00+00', false, [], {'a': 0, 'b': 'x'}),
+  (28, 1, 'B', '2024-03-31 03:30:00+00', NULL, [1, 2], {'a': 2, 'b': 'x'}),
+  (17, 5, 'ä%', '2024-03-31 02:30:00+01', false, [NULL, 1], {'a': 1, 'b': 'x'}),
+  (NULL, 0, 'it''s', '2024-03-31 00:30:00+00', NULL, [NULL, 1], {'a': 0, 'b': 'x'});
+CREATE DYNAMIC TABLE q0 TARGET_LAG = '1 minute' REFRESH_MODE = INCREMENTAL AS
+WITH a2 AS (SELECT a1.ok AS c0, a1.l AS c1, count(*) AS c2, count(a1.s) AS c3, max(a1.k) AS c4, TRY_CAST(coalesce(NULL::VARCHAR, 'a') AS INTEGER) AS c5 FROM t1 AS a1 GROUP BY a1.ok, a1.l ORDER BY a1.ok, a1.l LIMIT 3) SELECT * REPLACE ((id % 5) AS id) FROM t0 AS a3 WHERE (a3.seen + INTERVAL 1 HOUR) IS NOT NULL;
+CREATE DYNAMIC TABLE q1 TARGET_LAG = '1 minute' REFRESH_MODE = INCREMENTAL AS
+SELECT a1.x AS c0, sum(a1.k) FILTER (WHERE a1.g IS NOT NULL) AS c1 FROM t0 AS a1 ASOF JOIN (SELECT a2.id AS o, a2.k AS e, count(*) AS n FROM t1 AS a2 GROUP BY a2.id, a2.k) AS a3 ON a1.id = a3.e AND a1.x >= a3.o GROUP BY ALL;
+CREATE DYNAMIC TABLE q2 TARGET_LAG = '1 minute' REFRESH_MODE = INCREMENTAL AS
+(SELECT DISTINCT a1.ok AS c0 FROM t1 AS a1) INTERSECT (SELECT false AS c0 FROM t1 AS a2 GROUP BY (a2.id % 3), a2.l, a2.g);
+CREATE DYNAMIC TABLE q3 TARGET_LAG = '1 minute' REFRESH_MODE = INCREMENTAL AS
+SELECT a6.c1 AS c0, a6.c0 AS c1, a6.c0 AS c2 FROM (SELECT DISTINCT ON (a1.l) a1.g AS c0, a5.c1 AS c1 FROM t1 AS a1 CROSS JOIN (SELECT a4.v AS c0, a4.n AS c1, a4.v AS c2, coalesce(a4.v, nullif(a4.v, 2)) AS c3, avg(a4.v) OVER (PARTITION BY a4.n ORDER BY a4.v DESC NULLS LAST, a4.n GROUPS BETWEEN 1 PRECEDING AND 1 FOLLOWING) AS c4, row_number() OVER (PARTITION BY a4.n ORDER BY a4.v, a4.n) AS c5 FROM (SELECT n, v FROM (SELECT (a2.id)::BIGINT AS p, (a2.id)::BIGINT AS q FROM t1 AS a2) UNPIVOT (v FOR n IN (p, q)) AS a3) AS a4 WHERE (1 % 3) BETWEEN 6 AND 7) AS a5 ORDER BY a1.l, a1.ok NULLS FIRST, a1.k, a1.g, a1.tz, a1.id, a1.l, a1.s, a5.c0, a5.c1, a5.c2, a5.c3, a5.c4, a5.c5) AS a6;
+CREATE DYNAMIC TABLE q4 TARGET_LAG = '1 minute' REFRESH_MODE = INCREMENTAL AS
+SELECT a1.id AS c0, a2.l AS c1, count(*) AS c2, sum(a2.id) AS c3, min(a1.x) FILTER (WHERE a2.tz <> TIMESTAMPTZ '2024-03-31 01:30:00+00') AS c4 FROM t0 AS a1 CROSS JOIN t1 AS a2 GROUP BY 1, 2;
+CREATE DYNAMIC TABLE q5 TARGET_LAG = '1 minute' REFRESH_MODE = INCREMENTAL AS
+SELECT a1.g AS c0, a1.seen AS c1, count(a1.f) OVER (ORDER BY a1.id RANGE BETWEEN 2 PRECEDING AND CURRENT ROW) AS c2, lead(a1.s, 2) OVER (ORDER BY a1.f NULLS FIRST, a1.k, a1.g, a1.x, a1.d, a1.id, a1.seen, a1.s, a1.y) AS c3 FROM t0 AS a1 WHERE (a1.y IN (SELECT a2.id FROM t1 AS a2 WHERE a2.id = a1.id AND a2.s IS NULL) OR a1.k IS NOT NULL) QUALIFY row_number() OVER (ORDER BY a1.f DESC NULLS LAST, a1.k, a1.g, a1.x, a1.d, a1.id, a1.seen, a1.s, a1.y) = 1;
+CREATE DYNAMIC TABLE q6 TARGET_LAG = '1 minute' REFRESH_MODE = INCREMENTAL AS
+WITH a7 AS (WITH a2 AS NOT MATERIALIZED (SELECT a1.g AS c0, avg(a1.k) AS c1, quantile_disc(a1.d, 0.25) AS c2 FROM t0 AS a1 WHERE a1.f BETWEEN 'nan'::DOUBLE AND 'nan'::DOUBLE GROUP BY 1) (SELECT a3.c2 AS c0, a3.c2 AS c1 FROM a2 AS a3 GROUP BY a3.c2) INTERSECT (SELECT NULL::DECIMAL(18, 2) AS c0, 1.50 AS c1 FROM (SELECT id, p FROM (SELECT id, k AS p FROM t1) AS a4 SEMI JOIN (SELECT id FROM t1) AS a5 USING (id)) AS a6 WHERE 6 IN (3, 5) GROUP BY (a6.p % 3), a6.p)) SELECT a8.tz AS c0, a8.ok AS c1, count(*) FILTER (WHERE a8.g IN ('', 'zz')) AS c2 FROM t1 AS a8 GROUP BY c0, c1 HAVING (count(*) FILTER (WHERE a8.g IN ('', 'zz')) IN (SELECT a9.id FROM t1 AS a9 WHERE a9.tz = a8.tz AND a9.tz IS NOT NULL) OR a8.tz IS NOT DISTINCT FROM a8.tz);
+CREATE DYNAMIC TABLE q7 TARGET_LAG = '1 minute' REFRESH_MODE = INCREMENTAL AS
+SELECT a1.id AS c0, a1.g AS c1, {'a': (struct_extract(a1.s, 'a'))::INTEGER, 'b': coalesce(a1.g, a1.g)} AS c2, count(a1.id) OVER (PARTITION BY a1.l) AS c3, row_number() OVER (PARTITION BY a1.l ORDER BY a1.l NULLS FIRST, a1.k, a1.g, a1.tz, a1.ok, a1.id, a1.s) AS c4, min(a1.g) OVER (PARTITION BY a1.l, a1.tz ORDER BY a1.ok NULLS FIRST, a1.k, a1.g, a1.tz, a1.id, a1.l, a1.s ROWS BETWEEN 2 PRECEDING AND 1 FOLLOWING EXCLUDE TIES) AS c5 FROM t1 AS a1 WHERE list_filter(list_transform(a1.l, lambda e: e + 1), lambda e: e > 1) < a1.l;
+CREATE DYNAMIC TABLE q8 TARGET_LAG = '1 minute' REFRESH_MODE = INCREMENTAL AS
+SELECT a2.d AS c0 FROM t1 AS a1, t0 AS a2;
+CREATE DYNAMIC TABLE q9 TARGET_LAG = '1 minute' REFRESH_MODE = INCREMENTAL AS
+SELECT DISTINCT a1.f AS c0, a1.g AS c1 FROM t0 AS a1 JOIN t1 AS a2 ON a1.k = a2.id AND a1.s < a2.s AND a1.seen BETWEEN TIMESTAMP '2024-03-31 02:00:00' AND TIMESTAMP '2024-03-31 02:00:00' WHERE (a2.k - NULL::INTEGER) <> nullif(a1.x, 7);
+CREATE DYNAMIC TABLE q10 TARGET_LAG = '1 minute' REFRESH_MODE = INCREMENTAL AS
+SELECT DISTINCT ON (a1.y) a1.g AS c0, a1.id AS c1, a1.y AS c2, a1.x AS c3 FROM t0 AS a1 JOIN range(4) AS a2(i) ON a1.k = a2.i ORDER BY a1.y, a2.i DESC NULLS LAST, a1.k, a1.g, a1.x, a1.d, a1.f, a1.seen, a1.s, a1.y, a1.id;
+CREATE DYNAMIC TABLE q11 TARGET_LAG = '1 minute' REFRESH_MODE = INCREMENTAL AS
+SELECT a6.c1 AS c0, a6.c0 AS c1, max(a6.c4) OVER (PARTITION BY a6.c4, a6.c0 ORDER BY a6.c5 NULLS FIRST, a6.c1, a6.c2, a6.c3, a6.c4, a6.c0 GROUPS BETWEEN 1 PRECEDING AND 1 FOLLOWING) AS c2, count(a6.c0) FILTER (WHERE a6.c0 IS NOT NULL) OVER (PARTITION BY a6.c4, a6.c0 ORDER BY a6.c3 DESC NULLS LAST, a6.c1, a6.c2, a6.c0, a6.c4, a6.c5 GROUPS BETWEEN 1 PRECEDING AND 1 FOLLOWING) AS c3 FROM (SELECT a1.l AS c0, a1.l AS c1, a1.tz AS c2, a1.g AS c3, count(a1.l) FILTER (WHERE a1.l IS NOT NULL) OVER (PARTITION BY a1.k ORDER BY a1.tz NULLS FIRST, a1.k, a1.g, a1.id, a1.ok, a1.l, a1.s ROWS BETWEEN CURRENT ROW AND UNBOUNDED FOLLOWING EXCLUDE CURRENT ROW) AS c4, dense_rank() OVER (PARTITION BY a1.k ORDER BY a1.l) AS c5 FROM t1 AS a1 ANTI JOIN ((SELECT n, v FROM (SELECT (a2.id)::BIGINT AS p, (a2.id)::BIGINT AS q FROM t1 AS a2) UNPIVOT (v FOR n IN (p, q)) AS a3) AS a4 JOIN t0 AS a5 ON a4.v = a5.id) ON a1.g = a4.n QUALIFY count(a1.l) FILTER (WHERE a1.l IS NOT NULL) OVER (PARTITION BY a1.k ORDER BY a1.tz NULLS FIRST, a1.k, a1.g, a1.id, a1.ok, a1.l, a1.s ROWS BETWEEN CURRENT ROW AND UNBOUNDED FOLLOWING EXCLUDE CURRENT ROW) IS NOT NULL AND a1.ok IN (false, true)) AS a6;
+CREATE DYNAMIC TABLE q12 TARGET_LAG = '1 minute' REFRESH_MODE = INCREMENTAL AS
+SELECT a1.g AS c0, a1.id AS c1, a1.x AS c2, a1.f AS c3 FROM t0 AS a1;
+CREATE DYNAMIC TABLE q13 TARGET_LAG = '1 minute' REFRESH_MODE = INCREMENTAL AS
+SELECT a2.id AS c0, (a2.l)[1] AS c1, a1.k AS c2, row_number() OVER (PARTITION BY a1.y, a1.g ORDER BY a1.g DESC NULLS LAST, a1.k, a1.id, a1.x, a1.d, a1.f, a1.seen, a1.s, a1.y, a2.id, a2.k, a2.g, a2.tz, a2.ok, a2.l, a2.s) AS c3 FROM t0 AS a1 LEFT JOIN t1 AS a2 ON a1.g = a2.g;
+CREATE DYNAMIC TABLE q14 TARGET_LAG = '1 minute' REFRESH_MODE = INCREMENTAL AS
+SELECT a2.s AS c0 FROM t0 AS a1 LEFT JOIN t1 AS a2 ON a1.x = a2.k JOIN t1 AS a3 ON a2.k <> a3.k WHERE NOT EXISTS (SELECT 1 FROM t1 AS a4 WHERE a4.s = a2.s AND {'a': 1, 'b': 'x'} IS NOT NULL);
+CREATE DYNAMIC TABLE q15 TARGET_LAG = '1 minute' REFRESH_MODE = INCREMENTAL AS
+SELECT a1.id AS c0, lag(a1.g IGNORE NULLS) OVER (PARTITION BY a1.seen ORDER BY a1.seen DESC, a1.k, a1.g, a1.x, a1.d, a1.f, a1.id, a1.s, a1.y) AS c1, count(a1.s) OVER (PARTITION BY a1.seen ORDER BY a1.x RANGE BETWEEN UNBOUNDED PRECEDING AND CURRENT ROW EXCLUDE GROUP) AS c2 FROM t0 AS a1 WHERE a1.y IS NOT NULL;
+MERGE INTO t1 USING (SELECT i AS id, (i % 7)::INTEGER AS k, 'm' AS g FROM range(8, 14) t(i)) s ON t1.id = s.id WHEN MATCHED THEN UPDATE SET k = s.k, g = s.g WHEN NOT MATCHED THEN INSERT (id, k, g) VALUES (s.id, s.k, s.g);
+ALTER DYNAMIC TABLE q0 REFRESH;
+ALTER DYNAMIC TABLE q1 REFRESH;
+ALTER DYNAMIC TABLE q2 REFRESH;
+ALTER DYNAMIC TABLE q3 REFRESH;
+ALTER DYNAMIC TABLE q4 REFRESH;
+ALTER DYNAMIC TABLE q5 REFRESH;
+ALTER DYNAMIC TABLE q6 REFRESH;
+ALTER DYNAMIC TABLE q7 REFRESH;
+ALTER DYNAMIC TABLE q8 REFRESH;
+ALTER DYNAMIC TABLE q9 REFRESH;
+ALTER DYNAMIC TABLE q10 REFRESH;
+ALTER DYNAMIC TABLE q11 REFRESH;
+ALTER DYNAMIC TABLE q12 REFRESH;
+ALTER DYNAMIC TABLE q13 REFRESH;
+ALTER DYNAMIC TABLE q14 REFRESH;
+ALTER DYNAMIC TABLE q15 REFRESH;
+INSERT INTO t0 (id, k, g, x, d, f, seen, s, y) VALUES
+  (30, 1, NULL, 11, 0, -3, '2024-03-31 03:30:00', {'a': 2, 'b': 'x'}, 12),
+  (41, 0, 'a', -2, 10.01, 'nan', '2024-03-31 02:30:00', {'a': 2, 'b': 'x'}, NULL);
+UPDATE t0 SET d = 99.99 WHERE id % 3 = 2;
+UPDATE t1 SET g = '' WHERE id IS NOT DISTINCT FROM 28;
+MERGE INTO t1 USING (SELECT i AS id, (i % 7)::INTEGER AS k, 'm' AS g FROM range(16, 22) t(i)) s ON t1.id = s.id WHEN MATCHED THEN UPDATE SET k = s.k, g = s.g WHEN NOT MATCHED THEN INSERT (id, k, g) VALUES (s.id, s.k, s.g);
+DELETE FROM t0 WHERE id % 3 = 2;
+ALTER DYNAMIC TABLE q0 REFRESH;
+ALTER DYNAMIC TABLE q1 REFRESH;
+ALTER DYNAMIC TABLE q2 REFRESH;
+ALTER DYNAMIC TABLE q3 REFRESH;
+ALTER DYNAMIC TABLE q4 REFRESH;
+ALTER DYNAMIC TABLE q5 REFRESH;
+ALTER DYNAMIC TABLE q6 REFRESH;
+ALTER DYNAMIC TABLE q7 REFRESH;
+ALTER DYNAMIC TABLE q8 REFRESH;
+ALTER DYNAMIC TABLE q9 REFRESH;
+ALTER DYNAMIC TABLE q10 REFRESH;
+ALTER DYNAMIC TABLE q11 REFRESH;
+ALTER DYNAMIC TABLE q12 REFRESH;
+ALTER DYNAMIC TABLE q13 REFRESH;
+ALTER DYNAMIC TABLE q14 REFRESH;
+ALTER DYNAMIC TABLE q15 REFRESH;
