@@ -102,6 +102,11 @@ fn nothing_is_asked_twice() {
         lake.run("INSERT INTO lake.src VALUES (-2, 2, 1, 'x'); UPDATE lake.src SET v = v + 1 WHERE id % 1000 = 5")
             .unwrap();
         let said = of(|| drop(lake.refresh(&["folded", "grouped", "joined"]).unwrap()));
+        // Before and after a change is read, over SQLite: whether somebody deleted rows meanwhile.
+        let (marks, said): (Vec<String>, Vec<String>) =
+            said.into_iter().partition(|sql| sql.contains("max(delete_file_id)"));
+        let reads = said.iter().filter(|sql| sql.contains("ducklake_table_deletions")).count();
+        assert_eq!(marks.len(), 2 * reads, "{marks:#?}");
         assert_eq!(said_twice(&said), Vec::<&String>::new());
         // What happened since the data version; which tables the names mean, how much changed, and what of it the catalog
         // holds, for the one source and for what else a table reads; whether that still holds when it is published, and the commit.
