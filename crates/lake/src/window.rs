@@ -42,8 +42,8 @@ pub enum WindowRule {
     /// ends. (A transaction that touches a row several times reports it several times: some versions are repeated,
     /// some are left out.)
     DistinctFeed,
-    /// The rows of every row id the feed names, as they are at both ends. Always right: row ids are stable, and the
-    /// feed never omits one that changed. (After maintenance it names rows that did not change.)
+    /// The rows of every row id the feed names, as they are at both ends. Right where the feed is read in peace: row ids are stable, and
+    /// it never omits one that changed. (After maintenance it names rows that did not change.)
     CandidateRowIds,
     /// All rows as they are at both ends, where the feed could not be read in peace: see [`Session::read_in_peace`](crate::Session::read_in_peace).
     BothEnds,

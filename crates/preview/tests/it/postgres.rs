@@ -71,7 +71,6 @@ fn a_filter_is_computed_by_the_server_that_holds_the_rows() {
         assert_eq!(running.join().unwrap(), json!([{ "id": 7, "wait": "" }]));
         sent
     });
-    println!("the remote query: {sent}");
     let (_, condition) = sent.split_once("WHERE").unwrap_or_else(|| panic!("nothing is pushed down: {sent}"));
     for part in ["\"id\"", "6", "7"] {
         assert!(condition.contains(part), "{sent}");
