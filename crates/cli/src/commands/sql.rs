@@ -6,7 +6,7 @@ use std::time::Instant;
 
 use ::refresh::{DynamicTables, RefreshRequest};
 use ::sql::statement::{AlterAction, Located, Statement};
-use error::{Code, Error, Result, Span};
+use error::{Code, Error, Result};
 use lake::Rows;
 use registry::RefreshTrigger;
 
@@ -104,22 +104,11 @@ fn execute(
         Statement::Connection(statement) => connection::execute(context, statement)?,
         Statement::Other(sql) => {
             let started = Instant::now();
-            let rows = tables.query(sql).map_err(|error| place(error, text, located.offset))?;
+            let rows = tables.query(sql).map_err(|error| error.within(text, located.offset))?;
             print_rows(context, sql, rows, limit, started);
         }
     }
     Ok(())
-}
-
-/// The error with its place in the whole text, where it only knew its place in the statement.
-fn place(error: Error, text: &str, offset: usize) -> Error {
-    match error.span() {
-        Some(span) if span.text.len() < text.len() => {
-            let span = Span::new(text, offset + span.offset, span.length);
-            error.with_span(span)
-        }
-        _ => error,
-    }
 }
 
 fn print_rows(context: &mut Context<'_>, sql: &str, mut rows: Rows, limit: Option<usize>, started: Instant) {

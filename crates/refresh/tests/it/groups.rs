@@ -1,11 +1,12 @@
 //! Tables that are refreshed together: one data version, one commit, and what happens to the others when one cannot.
 
 use std::cell::Cell;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use refresh::{Lease, Poll};
 use registry::{HistoryFilter, Refresh, RefreshState};
 use testkit::lake::ThrowAway;
+use testkit::sqlite;
 
 const DIAMOND: &str = "
     CREATE TABLE lake.src AS SELECT i AS id, i % 7 AS k, i AS v FROM range(100) t(i);
@@ -273,4 +274,26 @@ fn a_table_that_is_refreshed_by_hand_only_is_read_as_it_stood_at_the_data_versio
     lake.verify().unwrap();
     refresh_all(&lake);
     assert_eq!(lake.rows("FROM lake.b").unwrap(), [[Some("11".to_owned()), Some("11".to_owned())]]);
+}
+
+#[test]
+fn a_claim_that_cannot_be_given_back_is_given_back_as_soon_as_it_can_be() {
+    let lake = lake(
+        "CREATE TABLE lake.src AS SELECT i AS id FROM range(10) t(i);
+         CREATE DYNAMIC TABLE a TARGET_LAG = '1 hour' AS SELECT count(*) AS n FROM src",
+    );
+    let claims = || lake.tables.registry().claims().unwrap();
+    let full = "CREATE TRIGGER full BEFORE DELETE ON refresh_claim BEGIN SELECT raise(ABORT, 'disk full'); END";
+    sqlite::ask(lake.registry_url(), full).unwrap();
+    lake.run("INSERT INTO lake.src VALUES (10)").unwrap();
+    assert_eq!(states(&refresh_all(&lake)), [("a".to_owned(), RefreshState::Succeeded)]);
+    assert!(claims()[0].is_live);
+    sqlite::ask(lake.registry_url(), "DROP TRIGGER full").unwrap();
+    let began = Instant::now();
+    // The lease would hold it for five minutes.
+    while !claims().is_empty() {
+        assert!(began.elapsed() < Duration::from_secs(30));
+        std::thread::sleep(Duration::from_millis(50));
+    }
+    lake.verify().unwrap();
 }
