@@ -7,7 +7,6 @@ use std::collections::HashMap;
 use error::{Code, Error, Result};
 use sql::names::{TableName, quote_literal};
 
-use crate::publish::AUTHOR;
 use crate::table::list;
 use crate::{Provenance, Session};
 
@@ -118,13 +117,7 @@ impl Session {
         let extra_info = Provenance { refreshes: Vec::new(), compacted: vec![table.to_string()] }.to_json()?;
         let work = || -> Result<()> {
             self.execute("BEGIN")?;
-            self.execute(&format!(
-                "CALL {}.set_commit_message({}, {}, extra_info => {})",
-                self.quoted_alias(),
-                quote_literal(AUTHOR),
-                quote_literal(&format!("compact {table}")),
-                quote_literal(&extra_info)
-            ))?;
+            self.say_what_the_commit_is(&format!("compact {table}"), &extra_info)?;
             self.execute(call)?;
             self.execute("COMMIT")?;
             Ok(())

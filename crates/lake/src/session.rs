@@ -71,6 +71,11 @@ impl Session {
 
     /// Runs one or several statements; the result is how many rows the last one changed.
     pub fn execute(&self, sql: &str) -> Result<u64> {
+        self.notice_inlining_options(sql);
+        self.executed(sql)
+    }
+
+    pub(crate) fn executed(&self, sql: &str) -> Result<u64> {
         let word = first_word(sql);
         let is = |words: &[&str]| words.iter().any(|known| word.eq_ignore_ascii_case(known));
         let result = match is(&["create", "drop", "select", "with", "insert", "update", "delete"]) {
@@ -124,6 +129,7 @@ impl Session {
 
     /// Runs one statement and collects its rows.
     pub fn query(&self, sql: &str) -> Result<Rows> {
+        self.notice_inlining_options(sql);
         let sql = sql.trim().trim_end_matches(';').trim_end();
         // DuckDB renders the values itself wherever the statement can be a subquery; what cannot (SHOW, CALL,
         // EXPLAIN, INSERT ... RETURNING) gives plain values that are rendered here.
