@@ -375,6 +375,7 @@ impl DynamicTables {
         self.forget_watermarks(course);
         // Compaction that has come since makes other rules right: the lake is asked again how a change is read.
         course.changes.happened = None;
+        course.read_since = self.session.current_snapshot()?.id;
         let mut gone = Vec::new();
         for position in again.iter().filter_map(|id| course.tables.position(*id)).collect::<Vec<_>>() {
             let table = &mut course.tables[position];

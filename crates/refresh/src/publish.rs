@@ -76,13 +76,13 @@ impl DynamicTables {
                 .collect::<Result<Vec<_>>>()?;
             let publication = publication(&pending, &parts, course.version.id);
             let refusal = if publication.watermarks.is_empty() {
-                if self.windows_hold(&pending)? {
+                if self.reading_holds(course, &pending)? {
                     let nothing = parts.iter().map(|_| None).collect();
                     return self.finish(course, run, pending, nothing, began);
                 }
                 Refusal::Compacted
             } else {
-                match self.publish(&pending, &publication, run.manner.held) {
+                match self.publish(course, &pending, &publication, run.manner.held) {
                     Ok(receipt) => {
                         let snapshot = receipt.snapshot;
                         let mut took = receipt.changes.into_iter();
@@ -123,7 +123,7 @@ impl DynamicTables {
             Refusal::Compacted => {
                 let mut disturbed = Vec::new();
                 for table in &pending {
-                    if !self.windows_hold(std::slice::from_ref(table))? {
+                    if !self.reading_holds(course, std::slice::from_ref(table))? {
                         disturbed.push(table.id());
                     }
                 }
@@ -222,6 +222,7 @@ impl DynamicTables {
 
     fn publish(
         &self,
+        course: &Course,
         pending: &[Pending],
         publication: &Publication,
         held: &Held,
@@ -230,7 +231,7 @@ impl DynamicTables {
             if held.is_lost() {
                 return Err(Refusal::ClaimLost);
             }
-            if !self.windows_hold(pending)? {
+            if !self.reading_holds(course, pending)? {
                 return Err(Refusal::Compacted);
             }
             fail_point!("publish");
@@ -253,14 +254,22 @@ impl DynamicTables {
             .call()
     }
 
-    /// Whether what was read of the sources' changes is still right.
-    fn windows_hold(&self, pending: &[Pending]) -> Result<bool> {
+    /// Whether what was read of the lake is still right: the sources' changes, and, where maintenance can be seen half done,
+    /// whatever else was read.
+    fn reading_holds(&self, course: &Course, pending: &[Pending]) -> Result<bool> {
         let windows: Vec<&lake::Window> = pending
             .iter()
             .filter_map(|table| table.outcome.prepared.as_ref())
             .flat_map(|prepared| &prepared.windows)
             .collect();
-        if windows.is_empty() { Ok(true) } else { self.session.windows_hold(&windows) }
+        if !windows.is_empty() && !self.session.windows_hold(&windows)? {
+            return Ok(false);
+        }
+        let read = |pending: &Pending| {
+            let sources = pending.situation.analysis.plan.sources.iter().map(|source| source.name.clone());
+            sources.chain([pending.table.definition.name.clone(), state_table(pending.id())]).collect::<Vec<_>>()
+        };
+        self.session.is_read_whole(course.read_since, || pending.iter().flat_map(read).collect())
     }
 
     fn part(&self, course: &Course, pending: &Pending) -> Result<Part> {

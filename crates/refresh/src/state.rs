@@ -160,8 +160,7 @@ impl DynamicTables {
             return Ok(Err("somebody else changed it".to_owned()));
         }
         let relation = format!("{} AT (VERSION => {snapshot})", name.quoted(self.lake.alias()));
-        // What this process wrote along with the table's content, and nobody touched, need not be read to be known. Should the
-        // table have another content after all, its watermark cannot be moved.
+        // What this process wrote along with the table's content, and nobody touched, need not be read to be known.
         let is_continued = known.is_some() || {
             let marks = self.session.texts(&format!("SELECT {MARK} FROM {relation} WHERE {MARK} IS NOT NULL"))?;
             marks == [Some(mark(refresh))]
