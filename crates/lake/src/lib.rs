@@ -19,6 +19,7 @@ mod failure;
 mod happened;
 mod look;
 mod options;
+mod outside;
 mod peace;
 mod provenance;
 mod publish;
@@ -40,12 +41,13 @@ pub use failure::mask;
 pub use happened::Happened;
 pub use look::Look;
 pub use options::Options;
+pub use outside::{PostgresPlace, Storage};
 pub use provenance::{Provenance, ProvenanceEntry};
 pub use publish::{
     BOOKKEEPING_SCHEMA, Delete, NotPublished, Publication, Receipt, TableChange, Watermark, WatermarkMove,
     loses_in_catalog,
 };
-pub use sandbox::{PostgresPlace, Sandbox, SandboxLimits, Storage};
+pub use sandbox::{Sandbox, SandboxLimits};
 pub use session::{InterruptHandle, Rows, Session, Spent, spent};
 pub use settings::Settings;
 pub use snapshot::{Change, ChangeKind, Changes, Snapshot, SnapshotId};
