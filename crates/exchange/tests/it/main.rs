@@ -1,0 +1,7 @@
+//! Sources and exports over a real lake, real PostgreSQL and real files.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs)]
+
+mod files;
+mod fixture;
+mod postgres;
