@@ -7,13 +7,14 @@ use error::{Code, Error, Result};
 use jiff::Timestamp;
 use lake::{Lake, Session};
 use registry::{Registry, RunTrigger, Transfer, TransferKind, TransferProgress, TransferRun};
-use sql::names::{ObjectName, TableName};
+use sql::names::{ObjectName, TableName, same_identifier};
 use sql::statement::{
     CreateTransfer, Direction, TransferAction, TransferChange, TransferProperties, TransferStatement,
 };
 use uuid::Uuid;
 
-use crate::definition::{self, SourceDefinition, USUAL_COMPARISON};
+use crate::definition::{self, ExportDefinition, SourceDefinition, USUAL_COMPARISON};
+use crate::export;
 use crate::load;
 use crate::outside::Outside;
 use crate::relation::Relation;
@@ -135,11 +136,11 @@ impl Exchange {
         if known.is_some() && create.if_not_exists {
             return Ok(Done::Changed(name, "exists already"));
         }
-        let known = known.filter(|_| create.or_replace);
-        if kind == TransferKind::Export {
-            return Err(Error::new(Code::Query, "exports cannot be made yet"));
-        }
         let connection = self.connections.resolve(&create.outside.connection)?;
+        if let (TransferKind::Export, Some(reads)) = (kind, &create.reads) {
+            return self.create_export(create, name, &self.resolve(reads)?, &connection, stop);
+        }
+        let known = known.filter(|_| create.or_replace);
         let session = self.lake.work_session()?;
         let outside = Outside::open(&session, &connection, false)?;
         let OutsideNames { schema, table } = OutsideNames::of(create);
@@ -204,6 +205,57 @@ impl Exchange {
                         self.registry().drop_transfer(transfer.id)?;
                     }
                 }
+                Err(error)
+            }
+        }
+    }
+
+    fn create_export(
+        &self,
+        create: &CreateTransfer,
+        name: TableName,
+        reads: &TableName,
+        connection: &Resolved,
+        stop: &Stop,
+    ) -> Result<Done> {
+        if create.or_replace {
+            return Err(Error::new(Code::Query, "an export is not replaced, as what it has written would stay")
+                .with_hint("DROP EXPORT, see to the table at the other end, and create it again."));
+        }
+        let session = self.lake.work_session()?;
+        let Some(table) = session.shape(reads, None)? else {
+            return Err(Error::new(Code::Query, format!("there is no table {reads} in the lake")));
+        };
+        let mut key = Vec::new();
+        for named in &create.key {
+            let column = table.columns.iter().find(|column| same_identifier(&column.name, named));
+            key.push(
+                column.map(|column| column.name.clone()).ok_or_else(|| {
+                    Error::new(Code::Query, format!("{reads} has no column {named}, which is of KEY"))
+                })?,
+            );
+        }
+        let OutsideNames { schema, table } = OutsideNames::of(create);
+        let now = Timestamp::now();
+        let transfer = Transfer {
+            id: Uuid::now_v7(),
+            kind: TransferKind::Export,
+            name,
+            connection: connection.number,
+            definition: definition::write(&ExportDefinition { reads: reads.clone(), schema, table, key })?,
+            schedule: create.properties.schedule.flatten(),
+            is_suspended: false,
+            suspended_reason: None,
+            revision: 1,
+            created_at: now,
+            updated_at: now,
+            progress: TransferProgress::default(),
+        };
+        self.registry().create_transfer(&transfer)?;
+        match self.run(&transfer, RunTrigger::Creation, false, "statement", stop) {
+            Ok(ran) => Ok(Done::Created(Box::new(ran), Vec::new())),
+            Err(error) => {
+                self.registry().drop_transfer(transfer.id)?;
                 Err(error)
             }
         }
@@ -281,6 +333,9 @@ impl Exchange {
             transfer.updated_at = Timestamp::now();
             self.registry().alter_transfer(&transfer)?;
             load::forget(&self.lake.work_session()?, transfer.id, &resolved, keep_table)?;
+        } else if let Err(error) = self.forget_export(&transfer) {
+            // Nothing else has its id; what stays says nothing to anybody.
+            tracing::warn!(export = %resolved, %error, "the other end keeps the position of an export that is dropped");
         }
         self.registry().drop_transfer(transfer.id)?;
         Ok(Done::Changed(resolved, if keep_table { "dropped, its table stays" } else { "dropped" }))
@@ -288,20 +343,60 @@ impl Exchange {
 
     fn describe(&self, transfer: Transfer) -> Result<Described> {
         let connection = self.registry().connection_by_number(transfer.connection)?.map(|found| found.name);
-        let told: SourceDefinition = definition::read(&transfer)?;
+        let (schema, table, reads, key, cursor) = match transfer.kind {
+            TransferKind::Source => {
+                let told: SourceDefinition = definition::read(&transfer)?;
+                (told.schema, told.table, None, told.key, told.cursor)
+            }
+            TransferKind::Export => {
+                let told: ExportDefinition = definition::read(&transfer)?;
+                (told.schema, told.table, Some(told.reads), told.key, None)
+            }
+        };
         let lag = transfer.progress.fresh_at.and_then(|fresh| Timestamp::now().duration_since(fresh).try_into().ok());
         Ok(Described {
             connection: connection.unwrap_or_default(),
-            outside: shown_outside(told.schema.as_deref(), &told.table),
-            reads: None,
-            key: told.key,
-            cursor: told.cursor,
+            outside: shown_outside(schema.as_deref(), &table),
+            reads,
+            key,
+            cursor,
             lag,
             transfer,
         })
     }
 
+    fn forget_export(&self, transfer: &Transfer) -> Result<()> {
+        let session = self.lake.work_session()?;
+        let outside = Outside::open(&session, &self.connection_of(transfer)?, true)?;
+        export::forget(&session, &outside, transfer)
+    }
+
+    fn explain_export(&self, transfer: &Transfer) -> Result<Explained> {
+        let session = self.lake.work_session()?;
+        let connection = self.connection_of(transfer)?;
+        let told: ExportDefinition = definition::read(transfer)?;
+        let outside = Outside::open(&session, &connection, true)?;
+        let plan = export::plan(&session, &outside, transfer, false)?;
+        let columns: Vec<&str> = plan.columns.iter().map(|(name, _)| name.as_str()).collect();
+        let rows = match told.key.as_slice() {
+            [] => "as a multiset: a row that goes is deleted once".to_owned(),
+            key => format!("by their key ({})", key.join(", ")),
+        };
+        let lines = vec![
+            ("reads", told.reads.to_string()),
+            ("writes to", format!("{}.{}", connection.name, shown_outside(told.schema.as_deref(), &told.table))),
+            ("columns", columns.join(", ")),
+            ("mode", plan.mode.as_str().to_owned()),
+            ("reason", plan.reason.clone()),
+            ("finds rows", rows),
+        ];
+        Ok(Explained { name: transfer.name.clone(), lines })
+    }
+
     fn explain(&self, transfer: &Transfer) -> Result<Explained> {
+        if transfer.kind == TransferKind::Export {
+            return self.explain_export(transfer);
+        }
         let session = self.lake.work_session()?;
         let connection = self.connection_of(transfer)?;
         let told: SourceDefinition = definition::read(transfer)?;

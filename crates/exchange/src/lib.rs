@@ -5,8 +5,10 @@
 //! row passes through this crate. It knows no terminal, no HTTP, and no dynamic table but by what it reads.
 
 mod definition;
+mod destination;
 mod difference;
 mod exchange;
+mod export;
 mod keeper;
 mod load;
 mod outside;

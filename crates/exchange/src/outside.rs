@@ -71,16 +71,35 @@ impl<'a> Outside<'a> {
     /// A failure as it may be told: without secrets, and without our own statements.
     pub fn told(&self, error: Error) -> Error {
         let error = error.without_span();
-        let mut told =
-            Error::new(error.code(), self.place.scrub(error.message())).with_transient(error.is_transient());
+        let mut told = match said_by_postgres(error.message()) {
+            Some((code, said)) => Error::new(code, self.place.scrub(&said)),
+            None => Error::new(error.code(), self.place.scrub(error.message())).with_transient(error.is_transient()),
+        };
         for (key, value) in error.context() {
             told = told.with_context(key, self.place.scrub(value));
         }
-        match error.hint() {
+        // What the engine advises is about a statement that nobody wrote.
+        match error.hint().filter(|_| error.code() == told.code()) {
             Some(hint) => told.with_hint(self.place.scrub(hint)),
             None => told,
         }
     }
+}
+
+/// What PostgreSQL said, without the statement that it said it of, and what kind of failure that is.
+fn said_by_postgres(message: &str) -> Option<(Code, String)> {
+    let (_, said) = message.split_once("ERROR:  ")?;
+    let has = |what: &str| said.contains(what);
+    let code = if has("could not serialize") || has("deadlock detected") {
+        Code::Conflict
+    } else if has("permission denied") || has("must be owner") {
+        Code::Permission
+    } else if has("terminating connection") || has("the database system is") || has("too many connections") {
+        Code::Connection
+    } else {
+        Code::Query
+    };
+    Some((code, said.trim().to_owned()))
 }
 
 impl Drop for Outside<'_> {
@@ -93,5 +112,20 @@ impl Drop for Outside<'_> {
         if let Err(error) = closed {
             tracing::debug!(error = %self.told(error), "an outside connection was not open");
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_statement_is_not_told_with_what_was_said_of_it() {
+        let told = |message: &str| said_by_postgres(message);
+        let denied = "failed to execute query \"COPY (SELECT ...\": ERROR:  permission denied for table t\n";
+        assert_eq!(told(denied), Some((Code::Permission, "permission denied for table t".to_owned())));
+        let lost = "failed to execute query \"x\": ERROR:  could not serialize access due to concurrent update";
+        assert_eq!(told(lost).map(|(code, _)| code), Some(Code::Conflict));
+        assert_eq!(told("connection refused"), None);
     }
 }

@@ -14,6 +14,7 @@ use uuid::Uuid;
 
 use crate::definition::{self, SourceDefinition};
 use crate::exchange::{Exchange, stoppable};
+use crate::export;
 use crate::load::{self, Asked, Mode};
 use crate::outside::Outside;
 use crate::relation::Relation;
@@ -189,7 +190,12 @@ impl Exchange {
                 tracing::debug!(source = %transfer.name, mode = plan.mode.as_str(), reason = plan.reason, "loading");
                 load::load(&session, &outside, transfer, &relation, plan, run)
             }
-            TransferKind::Export => Err(Error::new(Code::Query, "exports cannot be made yet")),
+            TransferKind::Export => {
+                let outside = Outside::open(&session, &connection, true)?;
+                let plan = export::plan(&session, &outside, transfer, full)?;
+                tracing::debug!(export = %transfer.name, mode = plan.mode.as_str(), reason = plan.reason, "exporting");
+                export::export(&session, &outside, transfer, plan, run)
+            }
         }
     }
 

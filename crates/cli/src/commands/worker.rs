@@ -43,7 +43,9 @@ pub fn run(context: &mut Context<'_>, args: &WorkerArgs) -> Result<()> {
         false => None,
     };
     let slot = LakeSlot::default();
-    let keeps = config.worker.queues.is_empty() || config.worker.queues.iter().any(|queue| queue == DEFAULT_QUEUE);
+    // Sources and exports are of the queue of tables that name none.
+    let keeps = config.worker.queues.is_empty()
+        || config.worker.queues.iter().any(|queue| queue == ::sql::properties::DEFAULT_QUEUE);
     let keeper = match keeps && !args.once {
         true => Some(Keeper::start(&connections(config)?, &slot, &keeper_options(config))),
         false => None,
@@ -80,9 +82,6 @@ pub fn run(context: &mut Context<'_>, args: &WorkerArgs) -> Result<()> {
             .with_hint("The log above, SHOW SOURCES and SHOW EXPORTS say why.")),
     }
 }
-
-/// Who serves this queue keeps sources and exports fresh, too.
-const DEFAULT_QUEUE: &str = "default";
 
 fn connections(config: &Config) -> Result<Connections> {
     Ok(Connections::new(registry::Registry::open(&config.registry)?, Chain::of_process()?))

@@ -5,7 +5,7 @@
 //! CREATE [OR REPLACE] SOURCE [IF NOT EXISTS] name FROM connection.[schema.]table
 //!     [KEY (column [, ...])] [CURSOR (column)] [SCHEDULE = 'duration' | MANUAL]
 //!     [LOOKBACK = 'duration' | number] [COMPARE = 'duration' | NEVER]
-//! CREATE [OR REPLACE] EXPORT [IF NOT EXISTS] name FROM table TO connection.[schema.]table
+//! CREATE EXPORT [IF NOT EXISTS] name FROM table TO connection.[schema.]table
 //!     [KEY (column [, ...])] [SCHEDULE = 'duration' | MANUAL]
 //! ALTER SOURCE | EXPORT [IF EXISTS] name SET property [[,] ...] | SUSPEND | RESUME
 //! DROP SOURCE [IF EXISTS] name [KEEP TABLE]
