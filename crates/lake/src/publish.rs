@@ -22,6 +22,8 @@ pub struct Publication {
     pub watermarks: Vec<WatermarkMove>,
     /// What the commit says about itself.
     pub provenance: Provenance,
+    /// What the commit says about itself instead of its provenance, as JSON, where it is no refresh: to dynamic tables it is news.
+    pub remark: Option<String>,
     /// The commit message.
     pub message: String,
     /// A snapshot that there was before, to look for the commit behind it. `None`: the transaction asks for the newest. That
@@ -112,7 +114,10 @@ impl Session {
         if !publication.watermarks.is_empty() {
             self.ensure_watermarks()?;
         }
-        let extra_info = publication.provenance.to_json()?;
+        let extra_info = match &publication.remark {
+            Some(remark) => remark.clone(),
+            None => publication.provenance.to_json()?,
+        };
         for change in publication.changes.iter().filter(|change| change.to_file && change.insert.is_some()) {
             self.keep_out_of_catalog(change)
                 .map_err(|failure| NotPublished::Change { table: change.table.clone(), failure })?;

@@ -32,6 +32,7 @@ mod sqlite;
 mod statement;
 mod store;
 mod task;
+mod transfer;
 mod words;
 mod worker;
 
@@ -55,6 +56,7 @@ pub use news::News;
 pub use pipeline::Pipeline;
 pub use store::spent;
 pub use task::{Renewal, Task, TaskCounts, TaskState};
+pub use transfer::{RunOutcome, RunTrigger, Transfer, TransferKind, TransferProgress, TransferRun};
 pub use worker::{ReportedWorker, WorkerRecord, WorkerState};
 
 use location::Location;

@@ -9,7 +9,8 @@
 //! DESC[RIBE] DYNAMIC TABLE name
 //! EXPLAIN DYNAMIC TABLE name
 //! ```
-//! A property is `NAME = value`, the value a string, a word or a number. Statements about connections are in `connection`.
+//! A property is `NAME = value`, the value a string, a word or a number. Statements about connections are in `connection`,
+//! those about sources and exports in `transfer`.
 
 use std::fmt;
 
@@ -22,8 +23,13 @@ use crate::token::{Kind, Token, tokenize};
 
 mod connection;
 mod grammar;
+mod transfer;
 
 pub use connection::{ConnectionChange, ConnectionSetting, ConnectionStatement};
+pub use transfer::{
+    CreateTransfer, Direction, Lookback, OutsideName, TransferAction, TransferChange, TransferProperties,
+    TransferStatement,
+};
 
 /// A statement and where it stands.
 #[derive(Clone, Debug, PartialEq)]
@@ -124,6 +130,8 @@ pub enum Statement {
     },
     /// A statement about connections.
     Connection(ConnectionStatement),
+    /// A statement about sources or exports.
+    Transfer(TransferStatement),
     /// Any other statement, for DuckDB: its text.
     Other(String),
 }
@@ -149,6 +157,11 @@ fn read_statements(text: &str) -> Result<Vec<Located<Statement>>> {
             // Where a statement is shown, no string of this one is.
             let text = own_text.split(['\'', '$', '=']).next().unwrap_or_default().to_owned();
             statements.push(Located { value, offset: first.start, text });
+            continue;
+        }
+        if let Some(direction) = transfer::direction(&cursor) {
+            let value = Statement::Transfer(transfer::parse(cursor, direction)?);
+            statements.push(Located { value, offset: first.start, text: own_text.to_owned() });
             continue;
         }
         let value = match grammar::parse(cursor)? {

@@ -11,7 +11,7 @@ use lake::Rows;
 use registry::RefreshTrigger;
 
 use crate::args::SqlArgs;
-use crate::commands::{Context, alter, connection, create, describe, drop, explain, list, refresh};
+use crate::commands::{Context, alter, connection, create, describe, drop, explain, list, refresh, transfer};
 use crate::input::{self, Input};
 use crate::listing::{Listing, duration_text};
 
@@ -102,6 +102,7 @@ fn execute(
             explain::print(context, &explanation, false);
         }
         Statement::Connection(statement) => connection::execute(context, statement)?,
+        Statement::Transfer(statement) => transfer::execute(context, tables, statement)?,
         Statement::Other(sql) => {
             let started = Instant::now();
             let rows = tables.query(sql).map_err(|error| error.within(text, located.offset))?;

@@ -23,5 +23,6 @@ mod news;
 mod opening;
 mod refreshes;
 mod tasks;
+mod transfers;
 mod views;
 mod workers;
