@@ -182,7 +182,8 @@ fn stored_as(table: &DynamicTable) -> [TableName; 2] {
 mod tests {
     use super::*;
 
-    const LARGE: Stored = Stored { files: 1, rows: 1_000_000, deleted: 0, in_small_files: 0, inlined: 0 };
+    const LARGE: Stored =
+        Stored { files: 1, rows: 1_000_000, deleted: 0, in_small_files: 0, unsorted: 0, inlined: 0 };
 
     fn rewrites(stored: Stored, files_before: u64) -> bool {
         due(&stored, files_before).is_some_and(|compaction| compaction.rewrite)
