@@ -49,14 +49,15 @@ impl Session {
             return Ok(vec![None; names.len()]);
         }
         let (files, deletes) = (self.metadata("ducklake_data_file"), self.metadata("ducklake_delete_file"));
-        let sorts = self.metadata("ducklake_sort_info");
+        // A merged file begins where the oldest of its parts began, but its number is a new one.
+        let (sorts, snapshots) = (self.metadata("ducklake_sort_info"), self.metadata("ducklake_snapshot"));
         let known_listed = list(&known);
         // A flush leaves delete files also for data files that are no part of the table any more.
         let sql = format!(
             "SELECT f.table_id::BIGINT, count(*)::BIGINT, sum(f.record_count)::BIGINT, \
                coalesce(sum(d.gone), 0)::BIGINT, \
                coalesce(sum(f.record_count) FILTER (f.record_count * {SMALL} < l.largest), 0)::BIGINT, \
-               coalesce(sum(f.record_count) FILTER (f.begin_snapshot < s.since), 0)::BIGINT \
+               coalesce(sum(f.record_count) FILTER (f.begin_snapshot < s.since AND f.data_file_id < s.next_file), 0)::BIGINT \
              FROM {files} AS f \
              JOIN (SELECT table_id, max(record_count) AS largest FROM {files} \
                    WHERE table_id IN ({known_listed}) AND end_snapshot IS NULL GROUP BY table_id) AS l \
@@ -64,8 +65,9 @@ impl Session {
              LEFT JOIN (SELECT data_file_id, max(delete_count) AS gone FROM {deletes} \
                    WHERE table_id IN ({known_listed}) AND end_snapshot IS NULL GROUP BY data_file_id) AS d \
                ON d.data_file_id = f.data_file_id \
-             LEFT JOIN (SELECT table_id, max(begin_snapshot) AS since FROM {sorts} \
-                   WHERE table_id IN ({known_listed}) AND end_snapshot IS NULL GROUP BY table_id) AS s \
+             LEFT JOIN (SELECT i.table_id, i.begin_snapshot AS since, n.next_file_id AS next_file FROM {sorts} AS i \
+                   JOIN {snapshots} AS n ON n.snapshot_id = i.begin_snapshot \
+                   WHERE i.table_id IN ({known_listed}) AND i.end_snapshot IS NULL) AS s \
                ON s.table_id = f.table_id \
              WHERE f.table_id IN ({known_listed}) AND f.end_snapshot IS NULL GROUP BY f.table_id"
         );
