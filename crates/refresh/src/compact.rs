@@ -45,29 +45,41 @@ pub(crate) struct Upkeep {
 struct Kept {
     /// Refreshes until the catalog is asked.
     pause: u32,
-    /// How many files there were after the last compaction.
-    files: u64,
+    left: Left,
     /// How often in a row it failed.
     failures: u32,
 }
 
-/// What is to be done about a table, if anything.
-fn due(stored: &Stored, files_before: u64) -> Option<Compaction> {
+/// What the last compaction of a table could do nothing about.
+#[derive(Clone, Copy, Debug, Default)]
+struct Left {
+    /// How many files there were after it.
+    files: u64,
+    /// How many rows it left in files that are not sorted as the table is now.
+    unsorted: u64,
+}
+
+/// What is to be done about a table, if anything, that its last compaction left like that.
+fn due(stored: &Stored, left: Left) -> Option<Compaction> {
     let flush = stored.inlined >= INLINED;
     // What is flushed takes its deleted rows along.
     let files = stored.files + u64::from(flush);
     let changed = stored.deleted + stored.in_small_files;
-    let crowded = files > files_before + CROWD;
+    let crowded = files > left.files + CROWD;
     let pays =
-        stored.rows <= FEW_ROWS || changed.saturating_mul(PAYS) >= stored.rows || files > files_before + LARGE_CROWD;
+        stored.rows <= FEW_ROWS || changed.saturating_mul(PAYS) >= stored.rows || files > left.files + LARGE_CROWD;
     let riddled = stored.deleted >= INLINED && stored.deleted.saturating_mul(2) >= stored.rows;
-    let rewrite = crowded && pays || riddled || flush && stored.rows <= FEW_ROWS;
+    // A file by itself, none of whose rows went, stays as it is whatever is asked.
+    let can_be_sorted = files > 1 || stored.deleted > 0;
+    let unsorted =
+        can_be_sorted && stored.unsorted > left.unsorted && stored.unsorted.saturating_mul(PAYS) >= stored.rows;
+    let rewrite = crowded && pays || riddled || unsorted || flush && stored.rows <= FEW_ROWS;
     (flush || rewrite).then_some(Compaction { flush, rewrite })
 }
 
 impl Upkeep {
     /// Which of these tables, that were just refreshed, the catalog shall be asked about.
-    fn next(&self, names: Vec<TableName>) -> Vec<(TableName, u64)> {
+    fn next(&self, names: Vec<TableName>) -> Vec<(TableName, Left)> {
         let mut tables = self.tables.lock().unwrap_or_else(PoisonError::into_inner);
         let mut asked = Vec::new();
         for name in names {
@@ -76,16 +88,16 @@ impl Upkeep {
                 Some(pause) => kept.pause = pause,
                 None => {
                     kept.pause = EVERY - 1;
-                    asked.push((name, kept.files));
+                    asked.push((name, kept.left));
                 }
             }
         }
         asked
     }
 
-    fn is_compacted(&self, name: &TableName, files: u64) {
+    fn is_compacted(&self, name: &TableName, left: Left) {
         let mut tables = self.tables.lock().unwrap_or_else(PoisonError::into_inner);
-        tables.insert(name.clone(), Kept { pause: EVERY - 1, files, failures: 0 });
+        tables.insert(name.clone(), Kept { pause: EVERY - 1, left, failures: 0 });
     }
 
     /// Waits longer and longer with a table that cannot be compacted.
@@ -128,9 +140,9 @@ impl DynamicTables {
             }
         };
         let mut compacted = 0;
-        for ((name, files_before), stored) in asked.iter().zip(stored) {
+        for ((name, left), stored) in asked.iter().zip(stored) {
             let Some(stored) = stored else { continue };
-            let Some(compaction) = due(&stored, *files_before) else { continue };
+            let Some(compaction) = due(&stored, *left) else { continue };
             if stop() {
                 break;
             }
@@ -147,7 +159,7 @@ impl DynamicTables {
         };
         match work() {
             Ok(after) => {
-                self.upkeep.is_compacted(name, after.files);
+                self.upkeep.is_compacted(name, Left { files: after.files, unsorted: after.unsorted });
                 tracing::info!(
                     table = %name,
                     files = after.files,
@@ -185,13 +197,13 @@ mod tests {
     const LARGE: Stored =
         Stored { files: 1, rows: 1_000_000, deleted: 0, in_small_files: 0, unsorted: 0, inlined: 0 };
 
-    fn rewrites(stored: Stored, files_before: u64) -> bool {
-        due(&stored, files_before).is_some_and(|compaction| compaction.rewrite)
+    fn rewrites(stored: Stored, files: u64) -> bool {
+        due(&stored, Left { files, unsorted: 0 }).is_some_and(|compaction| compaction.rewrite)
     }
 
     #[test]
     fn a_crowd_of_files_is_rewritten_once_that_pays() {
-        assert_eq!(due(&LARGE, 0), None);
+        assert_eq!(due(&LARGE, Left::default()), None);
         assert!(!rewrites(Stored { files: 40, ..LARGE }, 0), "hardly anything has changed");
         assert!(rewrites(Stored { files: 40, deleted: 25_000, in_small_files: 25_000, ..LARGE }, 0));
         assert!(rewrites(Stored { files: 300, ..LARGE }, 0), "so many are too many in any case");
@@ -203,9 +215,20 @@ mod tests {
     fn rows_that_went_are_not_kept_for_ever() {
         assert!(rewrites(Stored { deleted: 600_000, ..LARGE }, 0));
         assert!(!rewrites(Stored { deleted: 100_000, ..LARGE }, 0));
-        assert_eq!(due(&Stored { inlined: 999, ..Stored::default() }, 0), None);
-        assert_eq!(due(&Stored { inlined: 1_000, ..LARGE }, 0), Some(Compaction { flush: true, rewrite: false }));
+        assert_eq!(due(&Stored { inlined: 999, ..Stored::default() }, Left::default()), None);
+        let inlined = Stored { inlined: 1_000, ..LARGE };
+        assert_eq!(due(&inlined, Left::default()), Some(Compaction { flush: true, rewrite: false }));
         assert!(rewrites(Stored { inlined: 1_000, ..Stored::default() }, 0), "nearly all of them went");
+    }
+
+    #[test]
+    fn a_table_that_is_to_be_sorted_is_once_there_is_something_to_rewrite() {
+        let all = Stored { unsorted: 1_000_000, ..LARGE };
+        assert!(!rewrites(all, 0), "one file that has lost nothing stays as it is");
+        assert!(rewrites(Stored { files: 2, ..all }, 0) && rewrites(Stored { deleted: 1, ..all }, 0));
+        assert!(!rewrites(Stored { files: 2, unsorted: 10_000, ..LARGE }, 0), "it would not pay");
+        let tried = Left { files: 2, unsorted: 1_000_000 };
+        assert!(due(&Stored { files: 2, ..all }, tried).is_none(), "what could not be done is not tried for ever");
     }
 
     #[test]

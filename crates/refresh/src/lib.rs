@@ -14,6 +14,7 @@ mod analysis;
 mod analyze;
 mod choose;
 mod claimed;
+mod cluster;
 mod compact;
 mod course;
 mod create;
