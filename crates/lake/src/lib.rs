@@ -23,6 +23,7 @@ mod peace;
 mod provenance;
 mod publish;
 mod sandbox;
+mod scans;
 mod secrets;
 mod session;
 mod settings;
@@ -47,6 +48,7 @@ pub use publish::{
     loses_in_catalog,
 };
 pub use sandbox::{PostgresPlace, Sandbox, SandboxLimits, Storage};
+pub use scans::Scan;
 pub use session::{InterruptHandle, Rows, Session, Spent, spent};
 pub use settings::Settings;
 pub use snapshot::{Change, ChangeKind, Changes, Snapshot, SnapshotId};
