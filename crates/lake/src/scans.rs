@@ -11,7 +11,7 @@ use crate::failure::translate;
 /// What a statement read of a table of the lake, in one place of its plan.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Scan {
-    /// The table, without its schema; of a function that reads one, its name.
+    /// The table, without its schema.
     pub table: String,
     /// Files that were opened; the others were left out by what is known of their least and greatest values.
     pub files: u64,
@@ -54,20 +54,20 @@ impl Session {
 /// The scans of the lake in a part of a plan; temporary tables and the catalog itself are none.
 fn collect(node: &ProfilingInfo, scans: &mut Vec<Scan>) {
     let said = |name: &str| node.metrics.get(name).map(String::as_str).unwrap_or_default();
-    let operator = said("OPERATOR_NAME");
-    if operator.starts_with("DUCKLAKE_") {
-        let details = details(said("EXTRA_INFO"));
-        let detail = |wanted: &str| details.iter().find(|(name, _)| name == wanted).map(|(_, value)| value.as_str());
+    let details = details(said("EXTRA_INFO"));
+    let detail = |wanted: &str| details.iter().find(|(name, _)| name == wanted).map(|(_, value)| value.as_str());
+    // What writes has no table there.
+    if let Some(table) = detail("Table").filter(|_| said("OPERATOR_NAME").starts_with("DUCKLAKE_")) {
+        let all = ["Filters", "Dynamic Filters"].into_iter().filter_map(detail);
         let mut filters: Vec<&str> = Vec::new();
-        for filter in ["Filters", "Dynamic Filters"].into_iter().filter_map(detail).flat_map(|all| all.split(" AND "))
-        {
+        for filter in all.flat_map(str::lines).flat_map(|line| line.split(" AND ")) {
             let filter = filter.trim().trim_start_matches("optional: ");
             if !filter.is_empty() && !filters.contains(&filter) {
                 filters.push(filter);
             }
         }
         scans.push(Scan {
-            table: detail("Table").map_or_else(|| operator.to_ascii_lowercase(), str::to_owned),
+            table: table.to_owned(),
             files: detail("Total Files Read").and_then(|files| files.parse().ok()).unwrap_or_default(),
             rows: said("OPERATOR_CARDINALITY").parse().unwrap_or_default(),
             filters: filters.join(" AND "),

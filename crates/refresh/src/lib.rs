@@ -53,7 +53,7 @@ mod validate;
 mod verify;
 
 pub use activity::{Activity, Watched};
-pub use analyze::Analyzed;
+pub use analyze::{Analyzed, Scanned};
 pub use choose::AutoPolicy;
 pub use claimed::{Lease, host, is_gone, place};
 pub use describe::Description;
