@@ -6,15 +6,18 @@
 
 use std::collections::HashMap;
 use std::sync::{Mutex, PoisonError};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
-use error::Result;
+use error::{Error, Result};
+use jiff::Timestamp;
 use lake::{Compaction, Stored};
-use registry::DynamicTable;
+use registry::{CompactionFilter, DynamicTable};
 use sql::names::TableName;
+use uuid::Uuid;
 
 use crate::registered::Registered;
 use crate::state::state_table;
+use crate::status::HistoryRequest;
 use crate::tables::DynamicTables;
 
 /// The catalog is asked after so many refreshes of a table, and after its first one in a process.
@@ -121,12 +124,18 @@ impl DynamicTables {
         &self,
         tables: &Registered,
         refreshed: &[TableName],
+        worker: &str,
         stop: &dyn Fn() -> bool,
     ) -> usize {
         if !self.compacts.get() || refreshed.is_empty() {
             return 0;
         }
-        let names = refreshed.iter().filter_map(|name| tables.named(name)).flat_map(stored_as).collect();
+        let kept: Vec<(TableName, &DynamicTable)> = refreshed
+            .iter()
+            .filter_map(|name| tables.named(name))
+            .flat_map(|table| stored_as(table).map(|name| (name, table)))
+            .collect();
+        let names = kept.iter().map(|(name, _)| name.clone()).collect();
         let asked = self.upkeep.next(names);
         if asked.is_empty() {
             return 0;
@@ -146,18 +155,28 @@ impl DynamicTables {
             if stop() {
                 break;
             }
-            compacted += usize::from(self.compact_one(name, &stored, compaction));
+            let Some((_, table)) = kept.iter().find(|(kept, _)| kept == name) else { continue };
+            compacted += usize::from(self.compact_one(table, name, &stored, compaction, worker));
         }
         compacted
     }
 
-    fn compact_one(&self, name: &TableName, before: &Stored, compaction: Compaction) -> bool {
-        let began = Instant::now();
+    fn compact_one(
+        &self,
+        table: &DynamicTable,
+        name: &TableName,
+        before: &Stored,
+        compaction: Compaction,
+        worker: &str,
+    ) -> bool {
+        let (started_at, began) = (Timestamp::now(), Instant::now());
         let work = || -> Result<Stored> {
             self.session.compact(name, compaction)?;
             Ok(self.session.stored(std::slice::from_ref(name))?.pop().flatten().unwrap_or_default())
         };
-        match work() {
+        let result = work();
+        self.remember_compaction(table, name, before, &result, (started_at, began.elapsed()), worker);
+        match result {
             Ok(after) => {
                 self.upkeep.is_compacted(name, Left { files: after.files, unsorted: after.unsorted });
                 tracing::info!(
@@ -182,6 +201,57 @@ impl DynamicTables {
                 false
             }
         }
+    }
+}
+
+impl DynamicTables {
+    /// Writes a compaction down. That the registry is away is no reason to fail for.
+    fn remember_compaction(
+        &self,
+        table: &DynamicTable,
+        name: &TableName,
+        before: &Stored,
+        result: &Result<Stored>,
+        (started_at, took): (Timestamp, Duration),
+        worker: &str,
+    ) {
+        let failure = result.as_ref().err();
+        // It is tried again soon, and nobody has anything to do about it.
+        if failure.is_some_and(Error::is_transient) {
+            return;
+        }
+        let compaction = registry::Compaction {
+            id: Uuid::now_v7(),
+            table: table.definition.id,
+            name: table.definition.name.clone(),
+            is_state: *name != table.definition.name,
+            started_at,
+            duration_ms: u64::try_from(took.as_millis()).unwrap_or(u64::MAX),
+            files_before: before.files,
+            files_after: result.as_ref().ok().map(|after| after.files),
+            rows_before: before.rows,
+            deleted_before: before.deleted,
+            inlined_before: before.inlined,
+            error_code: failure.map(Error::code),
+            error_message: failure.map(|failure| failure.message().to_owned()),
+            worker: Some(worker.to_owned()),
+        };
+        if let Err(error) = self.registry.record_compaction(&compaction) {
+            tracing::warn!(table = %name, %error, "could not write a compaction down");
+        }
+    }
+
+    /// Past compactions, the newest first.
+    ///
+    /// # Errors
+    /// `QUERY` for a name that is none of a dynamic table.
+    pub fn compactions(&self, request: &HistoryRequest) -> Result<Vec<registry::Compaction>> {
+        let table = match &request.name {
+            Some(name) => Some(self.find(name)?.definition.id),
+            None => None,
+        };
+        let filter = CompactionFilter { table, only_failures: request.only_failures, since: request.since };
+        self.registry.compactions(&filter, request.limit)
     }
 }
 

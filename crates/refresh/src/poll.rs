@@ -231,7 +231,7 @@ impl DynamicTables {
         })?;
         self.suspend_hopeless(&course.tables, &failures)?;
         if !held.is_lost() {
-            done.compacted = self.compact_refreshed(&course.tables, &written, stop);
+            done.compacted = self.compact_refreshed(&course.tables, &written, worker, stop);
         }
         fail_point!("release");
         Ok(done)
