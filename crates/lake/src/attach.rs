@@ -1,6 +1,7 @@
 //! Opening a lake: settings, extensions, secrets, attach, lake options, in this order.
 
 use std::cell::Cell;
+use std::cell::RefCell;
 use std::fmt;
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, AtomicI64};
@@ -191,7 +192,7 @@ impl Lake {
             run(&connection, statement)?;
         }
         run(&connection, path)?;
-        Ok(Session { connection, lake: Arc::clone(shared), transaction: None })
+        Ok(Session { connection, lake: Arc::clone(shared), transaction: None, scans: RefCell::default() })
     }
 }
 

@@ -309,6 +309,8 @@ impl DynamicTables {
                     Some(span) if span.text != table.definition.query => error.without_span(),
                     _ => error,
                 };
+                steps.end("until it failed");
+                refresh.steps = Some(steps.to_json());
                 // What failed because somebody stopped it says nothing about the table.
                 let stopped = self.interrupted.load(Ordering::SeqCst);
                 let state = if stopped { RefreshState::Cancelled } else { RefreshState::Failed };
@@ -427,7 +429,9 @@ impl DynamicTables {
         state: RefreshState,
     ) -> Result<()> {
         self.discard(course, &pending)?;
-        let Pending { position, mut table, refresh, started, lag_before, .. } = pending;
+        let Pending { position, mut table, mut refresh, mut steps, started, lag_before, .. } = pending;
+        steps.end("until it failed");
+        refresh.steps = Some(steps.to_json());
         let report = self.failed(&mut table, refresh, error, state, started, lag_before, run.manner)?;
         course.failed.insert(table.definition.id);
         course.tables[position] = table;

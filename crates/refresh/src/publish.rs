@@ -10,14 +10,16 @@ use error::{Code, Error, Result};
 use failpoint::fail_point;
 use lake::{
     NotPublished, ProvenanceEntry, Publication, Receipt, Snapshot, SnapshotId, TableChange, Watermark, WatermarkMove,
-    loses_in_catalog,
+    is_same_order, loses_in_catalog, sort_statement,
 };
 use registry::{DynamicTable, RefreshState};
 use sql::names::{TableName, quote_identifier};
 use uuid::Uuid;
 
 use crate::claimed::Held;
+use crate::cluster;
 use crate::course::Course;
+use crate::decide::Situation;
 use crate::group::{Pending, Run, reads_any};
 use crate::state::state_table;
 use crate::steps::Stopwatch;
@@ -288,6 +290,7 @@ impl DynamicTables {
             (Some(_), Some(reshape)) => reshape.statements.clone(),
             (found, _) => create_table(self.lake.alias(), table, output, found.is_some()),
         };
+        self.keep_clustered(table, situation, &mut statements)?;
         let reshaped = !statements.is_empty();
         let mut changes = Vec::new();
         if let Some(prepared) = &outcome.prepared {
@@ -314,6 +317,34 @@ impl DynamicTables {
             refresh_id: watermark.refresh_id.clone(),
         };
         Ok(Part { changes, expected: expected.clone(), watermark, entry, reshaped })
+    }
+
+    /// Adds what makes the table be sorted as it should be, where it is made, altered or starts over.
+    fn keep_clustered(
+        &self,
+        table: &DynamicTable,
+        situation: &Situation,
+        statements: &mut Vec<String>,
+    ) -> Result<()> {
+        let name = &table.definition.name;
+        let stays = situation.reshape.is_some() || situation.target.is_some_and(|target| target.has_shape);
+        if stays && situation.start_over.is_none() {
+            return Ok(());
+        }
+        let columns = cluster::columns(&table.definition.properties, &situation.analysis.plan.output);
+        let mut now = match stays {
+            true => self.session.sorted_by(std::slice::from_ref(name))?.pop().unwrap_or_default(),
+            false => Vec::new(),
+        };
+        if !statements.is_empty() && !now.is_empty() {
+            // A column by which it is sorted cannot be dropped.
+            statements.insert(0, sort_statement(self.lake.alias(), name, &[]));
+            now.clear();
+        }
+        if !is_same_order(&now, &columns) {
+            statements.push(sort_statement(self.lake.alias(), name, &columns));
+        }
+        Ok(())
     }
 
     /// Runs something that commits to the lake, again if it met a conflict.

@@ -12,6 +12,7 @@
 
 mod catalog;
 mod claim;
+mod compaction;
 mod connection;
 mod definition;
 mod dialect;
@@ -42,6 +43,7 @@ use std::sync::Arc;
 use error::Result;
 
 pub use claim::{Claim, ClaimedTable};
+pub use compaction::{Compaction, CompactionFilter};
 pub use connection::Connection;
 pub use definition::{
     Advance, Alteration, Definition, DynamicTable, LastRefresh, Progress, SchedulingState, Source, SourceKind,

@@ -3,14 +3,15 @@
 //! ```text
 //! CREATE [OR REPLACE | OR ALTER] DYNAMIC TABLE [IF NOT EXISTS] name [(property [, ...])] property [[,] property ...] AS query
 //! ALTER DYNAMIC TABLE [IF EXISTS] name
-//!     SET property [[,] ...] | UNSET property name [[,] ...] | SUSPEND | RESUME | REFRESH [FULL] | RENAME TO name
+//!     SET property [[,] ...] | UNSET property name [[,] ...] | CLUSTER BY (column [, ...]) | DROP CLUSTERING KEY |
+//!     SUSPEND | RESUME | REFRESH [FULL] | RENAME TO name
 //! DROP DYNAMIC TABLE [IF EXISTS] name [CASCADE | RESTRICT]
 //! SHOW DYNAMIC TABLES [LIKE 'pattern']
 //! DESC[RIBE] DYNAMIC TABLE name
 //! EXPLAIN DYNAMIC TABLE name
 //! ```
-//! A property is `NAME = value`, the value a string, a word or a number. Statements about connections are in `connection`,
-//! those about sources and exports in `transfer`.
+//! A property is `NAME = value`, the value a string, a word or a number, or `CLUSTER BY (column [, ...])`. Statements about
+//! connections are in `connection`, those about sources and exports in `transfer`.
 
 use std::fmt;
 

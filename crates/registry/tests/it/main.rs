@@ -15,6 +15,7 @@ macro_rules! over_both_stores {
 }
 
 mod claims;
+mod compactions;
 mod connections;
 mod definitions;
 mod fixture;
