@@ -112,8 +112,8 @@ pub(crate) fn known<T>(
 #[into_params(parameter_in = Query)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct Past {
-    /// Not more than these; 100 unless said.
-    limit: Option<u32>,
+    /// Not more than these; 100 unless said, and never more than 10,000.
+    limit: Option<u64>,
     /// Only those that began since then: a moment, or how long ago (`2 hours`).
     since: Option<String>,
     /// Only those that failed, or were not tried since what they read had failed.
@@ -126,7 +126,9 @@ impl Past {
             name,
             only_failures: self.only_failures.unwrap_or(false),
             since: self.since.as_deref().map(since).transpose()?,
-            limit: self.limit.unwrap_or(USUAL_HISTORY).min(MOST_HISTORY),
+            limit: self
+                .limit
+                .map_or(USUAL_HISTORY, |limit| u32::try_from(limit).unwrap_or(MOST_HISTORY).min(MOST_HISTORY)),
         })
     }
 }
