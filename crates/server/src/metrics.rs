@@ -20,7 +20,7 @@ use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::registry::Registry;
 use refresh::{Activity, DynamicTables, HistoryRequest};
-use registry::{Compaction, Refresh, RefreshState};
+use registry::{Compaction, Refresh, RefreshState, WorkerState};
 use uuid::Uuid;
 
 use crate::problem::{Failure, Problem};
@@ -35,6 +35,9 @@ const BUCKETS: [f64; 14] = [0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10
 const OVERHANG: Duration = Duration::from_secs(2 * 3_600);
 /// More refreshes are not looked through at once.
 const MOST_REFRESHES: u32 = 20_000;
+
+/// The state of a worker that has not been heard of for too long.
+const LOST: &str = "LOST";
 
 /// What has happened since the server began.
 pub(crate) struct Metrics {
@@ -159,6 +162,17 @@ impl Metrics {
         counted.compactions.retain(|id| known.contains(id));
     }
 
+    /// Begins to count at zero what may happen to these tables, or the first time would be no increase.
+    fn expect(&self, activity: &Activity) {
+        for watched in &activity.tables {
+            for state in [RefreshState::Succeeded, RefreshState::Failed] {
+                let table = ("table", watched.status.name.to_string());
+                drop(self.refreshes.get_or_create(&vec![table, ("state", state.as_str().to_owned())]));
+            }
+        }
+        drop(self.errors.get_or_create(&vec![("code", Code::Internal.as_str().to_owned())]));
+    }
+
     fn register(&self, registry: &mut Registry) {
         let duration = self.refresh_duration.clone();
         registry.register("refresh_duration_seconds", "How long refreshes took that ended well", duration);
@@ -178,16 +192,28 @@ impl Metrics {
 #[utoipa::path(get, path = "/metrics", tag = "health",
     responses((status = 200, body = String, content_type = "text/plain"), (status = "default", body = Problem, content_type = "application/problem+json")))]
 pub(crate) async fn get(State(shared): State<Arc<Shared>>, headers: HeaderMap) -> Result<Response, Failure> {
-    let now = shared.look(Now::of).await?;
-    shared.metrics.count(&now.refreshes);
-    shared.metrics.count_compactions(&now.compactions);
+    let now = shared.look(Now::of).await;
     let mut registry = Registry::with_prefix("dynamic_tables");
     shared.metrics.register(&mut registry);
-    now.register(&mut registry);
+    let up: Gauge = Gauge::default();
+    up.set(i64::from(now.is_ok()));
+    registry.register("up", "Whether the lake and the registry answer: 1, or 0", up);
+    match now {
+        Ok(now) => {
+            shared.metrics.count(&now.refreshes);
+            shared.metrics.count_compactions(&now.compactions);
+            shared.metrics.expect(&now.activity);
+            now.register(&mut registry);
+        }
+        // What has happened in this server is known all the same, and that the rest is not is a figure, too.
+        Err(error) => tracing::warn!(%error, "the lake or the registry cannot be asked for figures"),
+    }
+    let tasks: Family<Labels, Gauge> = Family::default();
     for (state, count) in shared.tasks.counts() {
         let state = serde_json::to_value(state).ok().and_then(|state| state.as_str().map(ToOwned::to_owned));
-        now.tasks.get_or_create(&vec![("state", state.unwrap_or_default())]).set(whole(count));
+        tasks.get_or_create(&vec![("state", state.unwrap_or_default())]).set(whole(count));
     }
+    registry.register("tasks", "Tasks of this server by their state", tasks);
     let in_flight: Gauge = Gauge::default();
     in_flight.set(whole(shared.metrics.in_flight.load(Ordering::SeqCst)));
     registry.register("http_requests_in_flight", "Requests that are worked on", in_flight);
@@ -230,7 +256,6 @@ struct Now {
     compactions: Vec<Compaction>,
     memory_bytes: u64,
     spilled_bytes: u64,
-    tasks: Family<Labels, Gauge>,
 }
 
 impl Now {
@@ -247,7 +272,6 @@ impl Now {
             compactions: tables.compactions(&request)?,
             memory_bytes: memory.first().copied().unwrap_or_default(),
             spilled_bytes: memory.get(1).copied().unwrap_or_default(),
-            tasks: Family::default(),
         })
     }
 
@@ -269,12 +293,15 @@ impl Now {
         registry.register("target_lag_seconds", "How far it may lie back", target);
         registry.register("tables", "Dynamic tables by their scheduling state", states);
         let workers: Family<Labels, Gauge> = Family::default();
+        // That there is none is a figure, too.
+        for state in [WorkerState::Running.as_str(), LOST] {
+            drop(workers.get_or_create(&vec![("state", state.to_owned())]));
+        }
         for worker in &self.activity.workers {
-            let state = if worker.is_live { worker.worker.state.as_str() } else { "LOST" };
+            let state = if worker.is_live { worker.worker.state.as_str() } else { LOST };
             workers.get_or_create(&vec![("state", state.to_owned())]).inc();
         }
         registry.register("workers", "Workers by their state", workers);
-        registry.register("tasks", "Tasks of this server by their state", self.tasks.clone());
         let due = self.activity.tables.iter().filter(|watched| watched.is_due).count();
         let backlog = self.activity.tables.iter().filter(|watched| watched.is_due);
         let backlog =
