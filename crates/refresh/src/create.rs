@@ -76,23 +76,39 @@ impl DynamicTables {
     }
 
     pub(crate) fn name_is_free(&self, name: &TableName, statement: &CreateDynamicTable, text: &str) -> Result<()> {
-        let what = if self.session.table(name, None)?.is_some() {
-            "table"
-        } else if self.session.view(name)?.is_some() {
-            "view"
-        } else {
-            if name.schema.starts_with(RESERVED_SCHEMA_PREFIX) {
-                return Err(Error::new(Code::Query, format!("schema {} is reserved", name.schema))
-                    .with_span(statement.name.span(text))
-                    .with_hint(format!(
-                        "Schemas whose names start with {RESERVED_SCHEMA_PREFIX} hold bookkeeping."
-                    )));
-            }
-            return Ok(());
-        };
-        Err(Error::new(Code::Query, format!("{name} is the name of a plain {what}"))
-            .with_span(statement.name.span(text))
-            .with_hint(format!("Choose another name, or drop the {what} first.")))
+        if let Some(what) = self.plain_relation(name)? {
+            return Err(Error::new(Code::Query, format!("{name} is the name of a plain {what}"))
+                .with_span(statement.name.span(text))
+                .with_hint(format!("Choose another name, or drop the {what} first.")));
+        }
+        if name.schema.starts_with(RESERVED_SCHEMA_PREFIX) {
+            return Err(Error::new(Code::Query, format!("schema {} is reserved", name.schema))
+                .with_span(statement.name.span(text))
+                .with_hint(format!("Schemas whose names start with {RESERVED_SCHEMA_PREFIX} hold bookkeeping.")));
+        }
+        Ok(())
+    }
+
+    /// What the lake has under a name: a table, or a view.
+    fn plain_relation(&self, name: &TableName) -> Result<Option<&'static str>> {
+        Ok(match self.session.table_ids(std::slice::from_ref(name))?.pop().flatten() {
+            Some(_) => Some("table"),
+            None => self.session.view(name)?.map(|_| "view"),
+        })
+    }
+
+    /// Why a table that was never published cannot be: somebody else has made something under its name since it was created.
+    pub(crate) fn name_was_taken(&self, table: &DynamicTable) -> Result<Option<Error>> {
+        let name = &table.definition.name;
+        let Some(what) = self.plain_relation(name)? else { return Ok(None) };
+        // Of a table that another process has filled at the same moment there is a watermark.
+        let id = table.definition.id.to_string();
+        if self.session.watermarks()?.iter().any(|mark| mark.table_id == id) {
+            return Ok(None);
+        }
+        let message = format!("{name} is the name of a plain {what} by now, which is not overwritten");
+        let hint = format!("Rename or drop that {what}, or drop the dynamic table and give it another name.");
+        Ok(Some(Error::new(Code::Query, message).with_hint(hint)))
     }
 
     /// The analysed query, and the lake's newest snapshot when that was begun.

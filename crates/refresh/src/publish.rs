@@ -18,6 +18,7 @@ use uuid::Uuid;
 
 use crate::claimed::Held;
 use crate::course::Course;
+use crate::decide::is_first;
 use crate::group::{Pending, Run, reads_any};
 use crate::state::state_table;
 use crate::steps::Stopwatch;
@@ -146,6 +147,9 @@ impl DynamicTables {
                 let is_culprit =
                     |pending: &Pending| pending.table.definition.name == table || state_table(pending.id()) == table;
                 let Some(position) = pending.iter().position(is_culprit) else { return Err(failure) };
+                let Pending { table, watermark, .. } = &pending[position];
+                let taken = if is_first(table, watermark.as_ref()) { self.name_was_taken(table)? } else { None };
+                let failure = taken.unwrap_or(failure);
                 self.fail_with_readers(course, run, &mut pending, position, failure)?;
             }
             Refusal::Lake(NotPublished::Failed(failure)) => {
