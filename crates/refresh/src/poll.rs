@@ -210,6 +210,9 @@ impl DynamicTables {
         let tables = Registered::clone(&tables);
         self.let_time_pass(&tables, &order)?;
         let mut course = self.course(tables, &order, &HashSet::new())?;
+        if self.follow_renamings(&course, &order)? {
+            course = self.course(self.load_all()?, &order, &HashSet::new())?;
+        }
         let manner =
             Manner { trigger: RefreshTrigger::Scheduled, worker: Some(worker), full: &HashSet::new(), held: &held };
         let mut failures = Vec::new();

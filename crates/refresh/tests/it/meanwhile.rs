@@ -1,11 +1,15 @@
 //! What others do between two steps of a refresh: right after the statement that the log tells of.
 
 use std::cell::RefCell;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Mutex;
+use std::time::Duration;
 
 use error::Code;
-use refresh::{RefreshReport, RefreshRequest};
+use refresh::{DynamicTables, Poll, RefreshReport, RefreshRequest};
 use registry::RefreshTrigger;
+use sql::names::TableName;
+use sql::statement::{Statement, parse_statements};
 use testkit::lake::ThrowAway;
 use tracing::{Event, Metadata, Subscriber, span};
 
@@ -124,4 +128,101 @@ fn a_table_that_somebody_makes_under_the_name_while_it_is_filled_is_not_overwrit
     assert_eq!(lake.rows("FROM lake.u").unwrap().len(), 0);
     lake.refresh(&["t"]).unwrap();
     lake.verify().unwrap();
+}
+
+/// A table that is called `t` in the registry and `u` in the lake, and one that reads it.
+fn half_renamed() -> ThrowAway {
+    let lake = ThrowAway::new().unwrap();
+    lake.run(
+        "CREATE TABLE lake.src AS SELECT i AS id, i % 5 AS k FROM range(2000) t(i);
+         CREATE TABLE lake.other (id INTEGER);
+         CREATE DYNAMIC TABLE t TARGET_LAG = '1 minute' REFRESH_MODE = INCREMENTAL AS SELECT id, k FROM src;
+         CREATE DYNAMIC TABLE reader TARGET_LAG = '1 minute' AS SELECT t.k, count(*) AS n FROM t GROUP BY k",
+    )
+    .unwrap();
+    let dying = lake.another().unwrap();
+    let rename = parse("ALTER DYNAMIC TABLE t RENAME TO u");
+    // After the commit it is looked up.
+    let died = catch_unwind(AssertUnwindSafe(|| {
+        meanwhile("commit_extra_info = ", || panic!("the process dies"), || run(&dying, &rename))
+    }));
+    assert!(died.is_err());
+    assert_eq!(lake.rows("SELECT count(*) FROM lake.u").unwrap(), [[Some("2000".to_owned())]]);
+    assert_eq!(names(&lake), ["reader", "t"]);
+    lake
+}
+
+fn parse(text: &str) -> Statement {
+    parse_statements(text).unwrap().pop().unwrap().value
+}
+
+fn run(tables: &DynamicTables, statement: &Statement) -> error::Result<Vec<TableName>> {
+    match statement {
+        Statement::Alter { name, if_exists, action } => Ok(vec![tables.alter(name, *if_exists, action)?.name]),
+        Statement::Drop { name, if_exists, cascade } => tables.drop(name, *if_exists, *cascade),
+        other => panic!("{other:?}"),
+    }
+}
+
+fn names(lake: &ThrowAway) -> Vec<String> {
+    let tables = lake.tables.registry().load_all().unwrap();
+    tables.into_iter().map(|table| table.definition.name.name).collect()
+}
+
+/// Every table is what its query gives, by its one name, and goes on being so.
+fn is_whole(lake: &ThrowAway, name: &str) {
+    assert_eq!(names(lake), if name < "reader" { [name, "reader"] } else { ["reader", name] });
+    lake.run("INSERT INTO lake.src VALUES (5000, 1)").unwrap();
+    let reports = lake.refresh(&[]).unwrap();
+    let report = reports.iter().find(|report| report.name.name == name).unwrap();
+    assert_eq!((report.rows_inserted, report.rows_deleted), (1, 0), "{report:?}");
+    lake.verify().unwrap();
+    assert_eq!(lake.rows(&format!("FROM lake.{name}")).unwrap(), lake.rows("FROM lake.src").unwrap());
+    assert_eq!(lake.rows("SELECT sum(n) FROM lake.reader").unwrap(), [[Some("2001".to_owned())]]);
+    let left =
+        lake.rows("SELECT table_name FROM duckdb_tables() WHERE database_name = 'lake' AND schema_name = 'main'");
+    assert_eq!(left.unwrap().len(), 4);
+}
+
+#[test]
+fn a_renaming_that_a_process_died_in_is_finished_by_saying_it_again() {
+    let lake = half_renamed();
+    assert_eq!(run(&lake.tables, &parse("ALTER DYNAMIC TABLE t RENAME TO u")).unwrap()[0].name, "u");
+    is_whole(&lake, "u");
+    let lake = half_renamed();
+    assert_eq!(run(&lake.tables, &parse("ALTER DYNAMIC TABLE t RENAME TO a")).unwrap()[0].name, "a");
+    assert_eq!(names(&lake), ["a", "reader"]);
+    lake.refresh(&[]).unwrap();
+    lake.verify().unwrap();
+    assert!(lake.rows("FROM lake.t").is_err() && lake.rows("FROM lake.u").is_err());
+}
+
+#[test]
+fn a_renaming_that_a_process_died_in_is_finished_by_a_refresh() {
+    let lake = half_renamed();
+    for report in lake.refresh(&["reader"]).unwrap() {
+        assert_ne!(report.name.name, "t");
+    }
+    is_whole(&lake, "u");
+}
+
+#[test]
+fn a_renaming_that_a_process_died_in_is_finished_by_a_worker() {
+    let lake = half_renamed();
+    // No source changes, so that looking alone could move the data versions on.
+    lake.run("INSERT INTO lake.other VALUES (1)").unwrap();
+    let now = Some(jiff::Timestamp::now() + Duration::from_secs(100));
+    let look = lake.tables.look(&Poll { interval: Duration::from_secs(1), queues: Vec::new(), now }).unwrap();
+    assert_eq!((look.advanced, look.work.len()), (0, 1));
+    let done = lake.tables.carry_out(&look.work[0], "worker", &|| false, &mut |_| {}).unwrap();
+    assert_eq!(done.failed, 0);
+    is_whole(&lake, "u");
+}
+
+#[test]
+fn a_renaming_that_a_process_died_in_is_no_obstacle_to_dropping() {
+    let lake = half_renamed();
+    run(&lake.tables, &parse("DROP DYNAMIC TABLE t CASCADE")).unwrap();
+    assert_eq!(names(&lake), Vec::<String>::new());
+    assert!(lake.rows("FROM lake.u").is_err() && lake.rows("FROM lake.reader").is_err());
 }
