@@ -181,22 +181,26 @@ impl DynamicTables {
         let id = table.definition.id;
         self.analyses.borrow_mut().keep(&table.definition, analysis, current);
         let tables = Registered::new(tables.iter().chain([&table]).cloned().collect());
-        let refreshed =
-            self.hold_for(&tables, id).and_then(|held| self.first_refresh(tables, id, &HashSet::new(), &held));
-        match refreshed {
-            Ok(report) => Ok(created(name, CreateAction::Created, Some(report))),
-            Err(error) => {
-                // The connection may have been lost after the commit. As long as the table cannot be taken back from the lake it
-                // stays registered, and the next refresh finds out how far it is.
-                let taken_back = self
-                    .retried(|| self.drop_from_lake(&[&table]))
-                    .and_then(|()| Registry::drop(&self.registry, &[id]));
-                // The failure of the first refresh is what the user must hear of.
-                if let Err(cleanup) = taken_back {
-                    tracing::warn!(table = %name, error = %cleanup, "could not take back what was made of a table");
-                }
-                Err(error.with_context("table", name.to_string()))
-            }
+        let failed = |error: Error| {
+            self.take_back(&table);
+            error.with_context("table", name.to_string())
+        };
+        // Held until it is taken back, or somebody else might fill it after that.
+        let held = self.hold_for(&tables, id).map_err(failed)?;
+        let report = self.first_refresh(tables, id, &HashSet::new(), &held).map_err(failed)?;
+        Ok(created(name.clone(), CreateAction::Created, Some(report)))
+    }
+
+    /// Removes what was made of a new table whose first refresh failed.
+    fn take_back(&self, table: &DynamicTable) {
+        // The connection may have been lost after the commit. As long as the table cannot be taken back from the lake it stays
+        // registered, and the next refresh finds out how far it is.
+        let taken_back = self
+            .retried(|| self.drop_from_lake(&[table]))
+            .and_then(|()| Registry::drop(&self.registry, &[table.definition.id]));
+        // The failure of the first refresh is what the user must hear of.
+        if let Err(error) = taken_back {
+            tracing::warn!(table = %table.definition.name, %error, "could not take back what was made of a table");
         }
     }
 

@@ -1,7 +1,9 @@
 //! DROP DYNAMIC TABLE.
 //!
-//! The table is suspended, then dropped from the lake together with its watermark, then forgotten by the registry: if
+//! Nobody refreshes the table meanwhile: who does so already is waited for. It is suspended, then dropped from the lake together with its watermark, then forgotten by the registry: if
 //! the process dies in between, nothing brings the table back and the same statement ends the work.
+
+use std::collections::HashSet;
 
 use error::{Code, Error, Result};
 use jiff::Timestamp;
@@ -25,11 +27,21 @@ impl DynamicTables {
         let tables = self.load_all()?;
         let Some(table) = tables.named(&resolved) else { return self.nothing_to_drop(&resolved, if_exists) };
         let id = table.definition.id;
-        let mut tables = tables;
-        let mut ids = self.doomed(&tables, id, cascade)?;
+        let ids = self.doomed(&tables, id, cascade)?;
+        // Whoever fills one of them for the first time would publish it after it is dropped, and nothing would refuse that.
+        let _held = match self.hold_patiently(None, &ids) {
+            Err(_) if self.registry.get(&resolved)?.is_none() => return self.nothing_to_drop(&resolved, if_exists),
+            held => held?,
+        };
+        let mut tables = self.load_all()?;
         if self.follow_renamings_of(&tables, &ids)? {
             tables = self.load_all()?;
-            ids = self.doomed(&tables, id, cascade)?;
+        }
+        let now = self.doomed(&tables, id, cascade)?;
+        if now.iter().collect::<HashSet<_>>() != ids.iter().collect() {
+            return Err(Error::new(Code::Conflict, format!("others have changed what reads {resolved} meanwhile"))
+                .with_transient(true)
+                .with_hint("Look at it with `dynamic-tables graph`, then say it again."));
         }
         let doomed: Vec<&DynamicTable> = ids.iter().filter_map(|id| tables.with_id(*id)).collect();
         self.registry.set_state(

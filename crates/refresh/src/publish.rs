@@ -234,6 +234,12 @@ impl DynamicTables {
             if held.is_lost() {
                 return Err(Refusal::ClaimLost);
             }
+            // Nothing in the lake refuses the first publication of a table that was dropped meanwhile.
+            let is_first = |table: &&Pending| table.watermark.is_none() && table.prepared().is_some();
+            let mut first = pending.iter().filter(is_first).map(Pending::id).peekable();
+            if first.peek().is_some() && !held.holds(first)? {
+                return Err(Refusal::ClaimLost);
+            }
             if !self.windows_hold(pending)? {
                 return Err(Refusal::Compacted);
             }

@@ -6,8 +6,8 @@ use std::sync::Mutex;
 use std::time::Duration;
 
 use error::Code;
-use refresh::{DynamicTables, Poll, RefreshReport, RefreshRequest};
-use registry::RefreshTrigger;
+use refresh::{DynamicTables, Lease, Poll, RefreshReport, RefreshRequest};
+use registry::{RefreshState, RefreshTrigger};
 use sql::names::TableName;
 use sql::statement::{Statement, parse_statements};
 use testkit::lake::ThrowAway;
@@ -225,4 +225,52 @@ fn a_renaming_that_a_process_died_in_is_no_obstacle_to_dropping() {
     run(&lake.tables, &parse("DROP DYNAMIC TABLE t CASCADE")).unwrap();
     assert_eq!(names(&lake), Vec::<String>::new());
     assert!(lake.rows("FROM lake.u").is_err() && lake.rows("FROM lake.reader").is_err());
+}
+
+/// Whether nothing is left of `t`, and there can be another one.
+fn is_gone(lake: &ThrowAway) {
+    assert_eq!(names(lake), Vec::<String>::new());
+    let marks = lake.rows("SELECT table_id FROM lake.__dynamic_tables.watermarks WHERE table_id <> ''");
+    assert!(marks.map_or(true, |marks| marks.is_empty()));
+    lake.run("CREATE DYNAMIC TABLE t TARGET_LAG = '1 hour' AS SELECT id FROM src").unwrap();
+    lake.verify().unwrap();
+}
+
+#[test]
+fn a_table_that_is_just_being_filled_is_dropped_after_that() {
+    let lake = ThrowAway::new().unwrap();
+    lake.run(NOT_FILLED).unwrap();
+    let others = lake.another().unwrap();
+    let (dropped, is_dropped) = std::sync::mpsc::channel();
+    let drop_it = move || {
+        let (told, hears) = std::sync::mpsc::channel();
+        std::thread::spawn(move || {
+            let result = run(&others, &parse("DROP DYNAMIC TABLE t"));
+            let _ = told.send(());
+            dropped.send(result).unwrap();
+        });
+        // Long enough for one that does not wait.
+        let _ = hears.recv_timeout(Duration::from_secs(2));
+    };
+    let report = meanwhile("TEMP TABLE", drop_it, || refresh(&lake, "t"));
+    assert!(report.error.is_none(), "{report:?}");
+    assert_eq!(is_dropped.recv().unwrap().unwrap().len(), 1);
+    is_gone(&lake);
+}
+
+#[test]
+fn a_table_is_not_filled_after_it_was_dropped_though_the_claim_was_lost() {
+    let lake = ThrowAway::new().unwrap();
+    lake.run(NOT_FILLED).unwrap();
+    let lease = Lease { length: Duration::from_millis(20), heartbeat: Duration::from_secs(60) };
+    lake.tables.set_lease(lease);
+    let others = lake.another().unwrap();
+    let drop_it = move || {
+        std::thread::sleep(2 * lease.length);
+        run(&others, &parse("DROP DYNAMIC TABLE t")).unwrap();
+    };
+    let report = meanwhile("TEMP TABLE", drop_it, || refresh(&lake, "t"));
+    assert_eq!(report.state, RefreshState::Skipped, "{report:?}");
+    lake.tables.set_lease(Lease::default());
+    is_gone(&lake);
 }
