@@ -64,6 +64,9 @@ impl DynamicTables {
         let tables = self.load_all()?;
         self.let_time_pass(&tables, &order)?;
         let mut course = self.course(tables, &order, &full)?;
+        if self.follow_renamings(&course, &order)? {
+            course = self.course(self.load_all()?, &order, &full)?;
+        }
         let manner = Manner { trigger: request.trigger, worker: request.worker.as_deref(), full: &full, held: &held };
         let mut reports = Vec::new();
         self.run(&mut course, &order, &manner, &|| false, &mut |report| reports.push(report))?;

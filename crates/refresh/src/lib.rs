@@ -36,6 +36,7 @@ mod publish;
 mod record;
 mod recover;
 mod registered;
+mod rename;
 mod report;
 mod reshape;
 mod shape;

@@ -19,7 +19,7 @@ use uuid::Uuid;
 use crate::claimed::Held;
 use crate::cluster;
 use crate::course::Course;
-use crate::decide::Situation;
+use crate::decide::{Situation, is_first};
 use crate::group::{Pending, Run, reads_any};
 use crate::state::state_table;
 use crate::steps::Stopwatch;
@@ -148,6 +148,9 @@ impl DynamicTables {
                 let is_culprit =
                     |pending: &Pending| pending.table.definition.name == table || state_table(pending.id()) == table;
                 let Some(position) = pending.iter().position(is_culprit) else { return Err(failure) };
+                let Pending { table, watermark, .. } = &pending[position];
+                let taken = if is_first(table, watermark.as_ref()) { self.name_was_taken(table)? } else { None };
+                let failure = taken.unwrap_or(failure);
                 self.fail_with_readers(course, run, &mut pending, position, failure)?;
             }
             Refusal::Lake(NotPublished::Failed(failure)) => {
@@ -231,6 +234,12 @@ impl DynamicTables {
     ) -> std::result::Result<Receipt, Refusal> {
         let attempt = || {
             if held.is_lost() {
+                return Err(Refusal::ClaimLost);
+            }
+            // Nothing in the lake refuses the first publication of a table that was dropped meanwhile.
+            let is_first = |table: &&Pending| table.watermark.is_none() && table.prepared().is_some();
+            let mut first = pending.iter().filter(is_first).map(Pending::id).peekable();
+            if first.peek().is_some() && !held.holds(first)? {
                 return Err(Refusal::ClaimLost);
             }
             if !self.reading_holds(course, pending)? {

@@ -6,6 +6,7 @@ mod compaction;
 mod dry_run;
 mod edited;
 mod groups;
+mod meanwhile;
 mod memory;
 mod random_changes;
 mod regressions;

@@ -7,34 +7,42 @@ use testkit::lake::ThrowAway;
 use tracing::field::{Field, Visit};
 use tracing::{Event, Level, Metadata, Subscriber, span};
 
+/// The statement that an event tells of.
+pub fn sql_of(event: &Event<'_>) -> Option<String> {
+    struct Sql(String);
+    impl Visit for Sql {
+        fn record_debug(&mut self, field: &Field, value: &dyn Debug) {
+            if field.name() == "sql" {
+                write!(self.0, "{value:?}").unwrap();
+            }
+        }
+        fn record_str(&mut self, field: &Field, value: &str) {
+            if field.name() == "sql" {
+                self.0.push_str(value);
+            }
+        }
+    }
+    let mut sql = Sql(String::new());
+    event.record(&mut sql);
+    (!sql.0.is_empty()).then_some(sql.0)
+}
+
+/// Whether an event may be a statement to the lake.
+pub fn is_statement(metadata: &Metadata<'_>) -> bool {
+    *metadata.level() == Level::TRACE && metadata.target().starts_with("lake")
+}
+
 /// Keeps the SQL of every statement to the lake.
 #[derive(Clone, Default)]
 struct Statements(Arc<Mutex<Vec<String>>>);
 
 impl Subscriber for Statements {
     fn enabled(&self, metadata: &Metadata<'_>) -> bool {
-        *metadata.level() == Level::TRACE && metadata.target().starts_with("lake")
+        is_statement(metadata)
     }
 
     fn event(&self, event: &Event<'_>) {
-        struct Sql(String);
-        impl Visit for Sql {
-            fn record_debug(&mut self, field: &Field, value: &dyn Debug) {
-                if field.name() == "sql" {
-                    write!(self.0, "{value:?}").unwrap();
-                }
-            }
-            fn record_str(&mut self, field: &Field, value: &str) {
-                if field.name() == "sql" {
-                    self.0.push_str(value);
-                }
-            }
-        }
-        let mut sql = Sql(String::new());
-        event.record(&mut sql);
-        if !sql.0.is_empty() {
-            self.0.lock().unwrap().push(sql.0);
-        }
+        self.0.lock().unwrap().extend(sql_of(event));
     }
 
     fn new_span(&self, _: &span::Attributes<'_>) -> span::Id {
