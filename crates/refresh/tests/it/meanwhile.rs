@@ -274,3 +274,34 @@ fn a_table_is_not_filled_after_it_was_dropped_though_the_claim_was_lost() {
     lake.tables.set_lease(Lease::default());
     is_gone(&lake);
 }
+
+#[test]
+fn a_table_is_made_though_another_process_refreshes_what_it_reads_at_the_same_moment() {
+    let lake = ThrowAway::new().unwrap();
+    lake.run(
+        "CREATE TABLE lake.src AS SELECT i AS id, i % 5 AS k FROM range(20) t(i);
+         CREATE DYNAMIC TABLE counted TARGET_LAG = '1 hour' AS SELECT k, count(*) AS n FROM src GROUP BY k",
+    )
+    .unwrap();
+    let lease = Lease { length: Duration::from_millis(20), heartbeat: Duration::from_secs(60) };
+    lake.tables.set_lease(lease);
+    for (id, create) in [(20, "CREATE"), (21, "CREATE OR REPLACE")] {
+        lake.run(&format!("INSERT INTO lake.src VALUES ({id}, 1)")).unwrap();
+        let others = lake.another().unwrap();
+        let refresh_it = move || {
+            // It takes over what seems to be left.
+            std::thread::sleep(2 * lease.length);
+            assert!(others.refresh(&request(&["counted"], false)).unwrap()[0].error.is_none());
+        };
+        let query = format!("{create} DYNAMIC TABLE t TARGET_LAG = '1 hour' AS SELECT n + {id} AS n FROM counted");
+        meanwhile("TEMP TABLE", refresh_it, || lake.run(&query)).unwrap();
+        lake.verify().unwrap();
+        assert_eq!(names(&lake), ["counted", "t"]);
+        assert_eq!(
+            lake.rows("FROM lake.t").unwrap(),
+            lake.rows(&format!("SELECT n + {id} FROM lake.counted")).unwrap()
+        );
+    }
+    let history = lake.tables.registry().history(&registry::HistoryFilter::default(), 100).unwrap();
+    assert_eq!(history.iter().filter(|refresh| refresh.state == RefreshState::Skipped).count(), 2);
+}
