@@ -54,7 +54,9 @@ pub struct TableChange {
     pub statements: Vec<String>,
     /// Which rows go.
     pub delete: Delete,
-    /// A SELECT giving the rows that come, all columns in order.
+    /// The columns of the table, in the order in which `insert` gives their values.
+    pub columns: Vec<String>,
+    /// A SELECT giving the rows that come.
     pub insert: Option<String>,
     /// The rows that come go to a file however few they are: see [`loses_in_catalog`].
     pub to_file: bool,
@@ -263,7 +265,9 @@ impl Session {
         }
         fail_point!("rows-deleted");
         if let Some(select) = &change.insert {
-            let insert = format!("INSERT INTO {table} {select}");
+            // By name: somebody may have altered the table since the rows were computed.
+            let columns: Vec<String> = change.columns.iter().map(|column| quote_identifier(column)).collect();
+            let insert = format!("INSERT INTO {table} ({}) {select}", columns.join(", "));
             if change.to_file {
                 self.execute_without_inlining(&insert)?
             } else {

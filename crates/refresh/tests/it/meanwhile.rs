@@ -305,3 +305,41 @@ fn a_table_is_made_though_another_process_refreshes_what_it_reads_at_the_same_mo
     let history = lake.tables.registry().history(&registry::HistoryFilter::default(), 100).unwrap();
     assert_eq!(history.iter().filter(|refresh| refresh.state == RefreshState::Skipped).count(), 2);
 }
+
+#[test]
+fn what_is_altered_after_the_data_version_is_not_read_by_its_new_shape() {
+    let lake = ThrowAway::new().unwrap();
+    lake.run(
+        "CREATE TABLE lake.src AS SELECT i AS a, i AS b FROM range(10) t(i);
+         CREATE VIEW lake.through AS SELECT * FROM lake.src;
+         CREATE DYNAMIC TABLE t TARGET_LAG = '1 hour' AS SELECT * FROM through;
+         CREATE DYNAMIC TABLE waits TARGET_LAG = '1 hour' INITIALIZE = ON_SCHEDULE AS SELECT * FROM through",
+    )
+    .unwrap();
+    for (altered, is_waited_for) in [
+        // The same types under other names.
+        ("ALTER TABLE lake.src DROP COLUMN b; ALTER TABLE lake.src ADD COLUMN c BIGINT DEFAULT 9", true),
+        ("CREATE OR REPLACE TABLE lake.src AS SELECT 1::BIGINT AS a, 9::BIGINT AS d", true),
+        ("CREATE OR REPLACE VIEW lake.through AS SELECT a, 9::BIGINT AS e FROM lake.src", true),
+        ("CREATE TABLE lake.unrelated (id INTEGER)", false),
+    ] {
+        lake.run("INSERT INTO lake.src VALUES (20, 20)").unwrap();
+        // Between what it sees to be the newest version, and the analysis.
+        let process = lake.another().unwrap();
+        let reports = meanwhile("commit_extra_info::VARCHAR", statements(&lake, altered), || {
+            process.refresh(&request(&[], false)).unwrap()
+        });
+        assert_eq!(reports.len(), 2);
+        for report in reports {
+            let waits = report.error.as_ref().map(|error| (error.code(), error.is_transient()));
+            assert_eq!(waits, is_waited_for.then_some((Code::Conflict, true)), "{altered}: {report:?}");
+        }
+        for report in process.refresh(&request(&[], false)).unwrap() {
+            assert!(report.error.is_none(), "{altered}: {report:?}");
+        }
+        for name in ["t", "waits"] {
+            assert_eq!(lake.rows(&format!("FROM lake.{name}")).unwrap(), lake.rows("FROM lake.through").unwrap());
+        }
+    }
+    lake.verify().unwrap();
+}
