@@ -30,6 +30,8 @@ pub(crate) struct Shared {
     pub(crate) read_only: bool,
     /// Whether the table of watermarks is known to exist.
     pub(crate) watermarks_exist: AtomicBool,
+    /// Whether its rows are known to be kept in the catalog.
+    pub(crate) watermarks_inlined: AtomicBool,
     /// Held by whoever inserts rows that must not be inlined.
     pub(crate) without_inlining: Mutex<()>,
     data_path: String,
@@ -89,6 +91,7 @@ impl Lake {
             kind: location.kind(),
             read_only: opening.read_only(),
             watermarks_exist: AtomicBool::new(false),
+            watermarks_inlined: AtomicBool::new(false),
             data_path,
             without_inlining: Mutex::new(()),
             per_session: applied.per_session,

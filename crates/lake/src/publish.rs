@@ -176,6 +176,7 @@ impl Session {
                 self.roll_back();
                 // Whoever dropped the table of watermarks meanwhile: the next attempt looks again.
                 self.lake.watermarks_exist.store(false, Ordering::Relaxed);
+                self.lake.watermarks_inlined.store(false, Ordering::Relaxed);
                 return Err(reason);
             }
         };
@@ -454,19 +455,41 @@ impl Session {
         Ok(exist)
     }
 
-    /// Creates the table of watermarks if there is none, in a commit of its own.
+    /// Creates the table of watermarks if there is none, in a commit of its own, and has it keep its rows in the catalog.
     fn ensure_watermarks(&self) -> Result<()> {
-        if self.watermarks_exist()? {
-            return Ok(());
-        }
-        match self.create_watermarks() {
-            Ok(()) => Ok(()),
-            Err(failure) => {
-                self.roll_back();
-                // Somebody else may have created it at the same moment.
-                if self.watermarks_exist()? { Ok(()) } else { Err(failure) }
+        if !self.watermarks_exist()?
+            && let Err(failure) = self.create_watermarks()
+        {
+            self.roll_back();
+            // Somebody else may have created it at the same moment.
+            if !self.watermarks_exist()? {
+                return Err(failure);
             }
         }
+        self.keep_watermarks_in_catalog()
+    }
+
+    /// Options belong to no transaction: a process may have died before it gave the table its own.
+    fn keep_watermarks_in_catalog(&self) -> Result<()> {
+        if self.lake.watermarks_inlined.load(Ordering::Relaxed) {
+            return Ok(());
+        }
+        let [options, tables, schemas] =
+            ["ducklake_metadata", "ducklake_table", "ducklake_schema"].map(|table| self.metadata(table));
+        let (schema, table) = (quote_literal(SCHEMA), quote_literal(TABLE));
+        let known = format!(
+            "SELECT count(*) FROM {options} AS o JOIN {tables} AS t ON t.table_id = o.scope_id \
+             JOIN {schemas} AS s ON s.schema_id = t.schema_id WHERE o.key = '{OPTION}' AND o.scope = 'table' \
+             AND t.end_snapshot IS NULL AND s.end_snapshot IS NULL AND t.table_name = {table} AND s.schema_name = {schema}"
+        );
+        if self.row(&known, |row| row.get::<_, i64>(0))? == 0 {
+            self.execute(&format!(
+                "CALL {}.set_option('{OPTION}', {INLINED_WATERMARKS}, schema => {schema}, table_name => {table})",
+                self.quoted_alias()
+            ))?;
+        }
+        self.lake.watermarks_inlined.store(true, Ordering::Relaxed);
+        Ok(())
     }
 
     fn create_watermarks(&self) -> Result<()> {
@@ -484,11 +507,6 @@ impl Session {
         ))?;
         self.execute("COMMIT")?;
         fail_point!("watermarks-created");
-        self.execute(&format!(
-            "CALL {alias}.set_option('data_inlining_row_limit', {INLINED_WATERMARKS}, schema => {}, table_name => {})",
-            quote_literal(SCHEMA),
-            quote_literal(TABLE)
-        ))?;
         tracing::debug!(table = TABLE, schema = SCHEMA, "table of watermarks created");
         Ok(())
     }

@@ -343,3 +343,26 @@ fn what_is_altered_after_the_data_version_is_not_read_by_its_new_shape() {
     }
     lake.verify().unwrap();
 }
+
+#[test]
+fn watermarks_stay_in_the_catalog_though_a_process_died_when_it_had_made_their_table() {
+    let lake = ThrowAway::new().unwrap();
+    lake.run(NOT_FILLED).unwrap();
+    let dying = lake.another().unwrap();
+    let died = catch_unwind(AssertUnwindSafe(|| {
+        meanwhile("COMMIT", || panic!("the process dies"), || dying.refresh(&request(&["t"], false)))
+    }));
+    assert!(died.is_err());
+    let limits = "SELECT value FROM __ducklake_metadata_lake.ducklake_metadata WHERE scope = 'table'";
+    assert_eq!(
+        lake.rows("SELECT count(*) FROM lake.__dynamic_tables.watermarks").unwrap()[0][0].as_deref(),
+        Some("1")
+    );
+    assert!(lake.rows(limits).unwrap().is_empty());
+    for _ in 0..2 {
+        lake.run("INSERT INTO lake.src VALUES (9, 9)").unwrap();
+        lake.another().unwrap().refresh(&request(&["t"], false)).unwrap();
+        assert_eq!(lake.rows(limits).unwrap(), [[Some("10000".to_owned())]]);
+    }
+    lake.verify().unwrap();
+}
