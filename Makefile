@@ -9,7 +9,7 @@ features = $(if $(BUNDLED),--features bundled)
 program = --package dynamic-tables $(features)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup build release test tpc fuzz faults bench bench-quick bench-pure bench-page lint fmt demo
+.PHONY: help setup build release test tpc fuzz faults bench bench-quick bench-pure bench-page lint fmt demo api-test
 
 help: ## Show what there is
 	@sed -n 's/^\([a-z-]*\):.*## /\1|/p' $(MAKEFILE_LIST) | while IFS='|' read -r name text; do printf '  make %-11s %s\n' "$$name" "$$text"; done
@@ -37,6 +37,13 @@ tpc: ## Run the queries of TPC-H and TPC-DS under changes: SCALE, ROUNDS, SEED
 	@QUIET=1 scripts/setup library extensions
 	@$(environment) && SCALE="$${SCALE:-0.1}" ROUNDS="$${ROUNDS:-8}" cargo test --package dynamic-tables-refresh --test it $(features) -- \
 	--nocapture --test-threads 1 tpc::
+
+# EXAMPLES=n per operation, LIMIT=n seconds in all, SEED=n.
+api-test: ## Check every answer over HTTP against the OpenAPI description (takes Python)
+	@QUIET=1 scripts/setup library
+	@$(environment) && cargo build $(program)
+	@QUIET=1 scripts/setup extensions
+	@$(environment) && scripts/api-test "$$CARGO_TARGET_DIR/debug/dynamic-tables"
 
 lint: ## Check formatting, clippy's opinion and the dependencies
 	@QUIET=1 scripts/setup library
@@ -69,9 +76,10 @@ faults: ## Kill, stop, cut off and fail workers at every step: SEED=1 FAULTS=300
 		$(if $(WORKERS),--workers $(WORKERS)) $(if $(SECONDS),--seconds $(SECONDS)) $(if $(KEEP),--keep $(KEEP))
 
 bench = cargo build --release --package dynamic-tables-bench $(features) && "$$CARGO_TARGET_DIR/release/bench" $(if $(ONLY),--only $(ONLY)) \
-	$(if $(OUTPUT),--output $(OUTPUT)) $(if $(ORDERS),--orders $(ORDERS))
+	$(if $(OUTPUT),--output $(OUTPUT)) $(if $(ORDERS),--orders $(ORDERS)) $(if $(BASELINE),--baseline $(BASELINE))
 
-# ONLY=poll,many runs some of them, OUTPUT=file keeps the figures as JSON, ORDERS=n fixes the size of the sources of `refresh`.
+# ONLY=poll,many runs some of them, OUTPUT=file keeps the figures as JSON, ORDERS=n fixes the size of the sources of `refresh`, and
+# BASELINE=file, the OUTPUT of an earlier run, makes it fail if a ratio is more than 20 % worse than there.
 bench: ## Measure refreshes of many shapes, how tables age, polls, many tables, several workers and short lags
 	@QUIET=1 scripts/setup
 	@$(environment) && $(bench)

@@ -25,6 +25,8 @@ struct Report {
 pub(crate) fn translate(failure: duckdb::Error, sql: &str, prefix: usize) -> Error {
     let text = match &failure {
         duckdb::Error::DuckDBFailure(_, Some(message)) => message.clone(),
+        // Of a text that is one word with a letter outside of ASCII, DuckDB makes no statement, and no error either.
+        duckdb::Error::DuckDBFailure(_, None) => "Parser Error: there is no statement in the text".to_owned(),
         other => other.to_string(),
     };
     let report = read_report(&text);

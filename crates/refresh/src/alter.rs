@@ -11,6 +11,7 @@ use sql::statement::AlterAction;
 use uuid::Uuid;
 
 use crate::analysis::resolve_mode;
+use crate::cluster;
 use crate::course::graph;
 use crate::report::{Altered, RefreshRequest};
 use crate::tables::DynamicTables;
@@ -43,7 +44,7 @@ impl DynamicTables {
     }
 
     fn change(&self, table: DynamicTable, change: impl FnOnce(&mut Properties)) -> Result<Altered> {
-        let mut definition = table.definition;
+        let mut definition = table.definition.clone();
         let name = definition.name.clone();
         let before = definition.properties.clone();
         change(&mut definition.properties);
@@ -53,11 +54,16 @@ impl DynamicTables {
             return Ok(altered(name, message, Vec::new()));
         }
         let analysis = self.analyse(&definition)?;
+        cluster::check(&definition.properties, &analysis.plan.output)?;
         let (incremental, reason) =
             resolve_mode(definition.properties.refresh_mode, &analysis.plan, &definition.query)?;
         definition.incremental = incremental;
         definition.refresh_mode_reason = reason;
         definition.updated_at = Timestamp::now();
+        if definition.properties.cluster_by != before.cluster_by {
+            let _held = self.hold_patiently(None, &[definition.id])?;
+            self.cluster(&table, &definition.properties, &analysis.plan)?;
+        }
         self.registry.alter(&[Alteration { definition, sources: table.sources, progress: None }])?;
         let message = format!("altered {name}");
         Ok(altered(name, message, Vec::new()))

@@ -24,6 +24,7 @@ use uuid::Uuid;
 
 use crate::analysis::{Analysis, resolve_mode};
 use crate::claimed::Held;
+use crate::cluster;
 use crate::course::{Manner, graph, with_upstream};
 use crate::registered::Registered;
 use crate::report::{CreateAction, Created, RefreshReport};
@@ -63,7 +64,7 @@ impl DynamicTables {
         let mut result = match existing {
             None => self.create_new(table, &tables, known)?,
             Some(existing) if is_filled_by_the_same_query(&existing, &table) => {
-                self.change_properties(&existing, table)?
+                self.change_properties(&existing, table, &analysis)?
             }
             Some(existing) => self.replace(&existing, table, &tables, known)?,
         };
@@ -131,6 +132,8 @@ impl DynamicTables {
         statement.properties.check()?;
         let (incremental, reason) =
             resolve_mode(statement.properties.refresh_mode, &analysis.plan, &statement.query).map_err(in_text)?;
+        cluster::check(&statement.properties, &analysis.plan.output)
+            .map_err(|error| error.with_span(statement.name.span(text)))?;
         let sources = self.registered_sources(&analysis.plan, tables)?;
         let now = Timestamp::now();
         let table = DynamicTable {
@@ -257,9 +260,18 @@ impl DynamicTables {
         Ok(tables)
     }
 
-    fn change_properties(&self, existing: &DynamicTable, table: DynamicTable) -> Result<Created> {
+    fn change_properties(
+        &self,
+        existing: &DynamicTable,
+        table: DynamicTable,
+        analysis: &Analysis,
+    ) -> Result<Created> {
         let name = table.definition.name.clone();
         let same_properties = existing.definition.properties == table.definition.properties;
+        if existing.definition.properties.cluster_by != table.definition.properties.cluster_by {
+            let _held = self.hold_patiently(None, &[existing.definition.id])?;
+            self.cluster(existing, &table.definition.properties, &analysis.plan)?;
+        }
         if !same_properties || existing.definition.query != table.definition.query {
             self.registry.alter(&[Alteration {
                 definition: table.definition,

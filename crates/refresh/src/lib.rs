@@ -14,6 +14,7 @@ mod analysis;
 mod analyze;
 mod choose;
 mod claimed;
+mod cluster;
 mod compact;
 mod course;
 mod create;
@@ -53,7 +54,7 @@ mod validate;
 mod verify;
 
 pub use activity::{Activity, Watched};
-pub use analyze::Analyzed;
+pub use analyze::{Analyzed, Scanned};
 pub use choose::AutoPolicy;
 pub use claimed::{Lease, host, is_gone, place};
 pub use describe::Description;

@@ -233,9 +233,7 @@ impl DynamicTables {
             }
         })?;
         self.suspend_hopeless(&course.tables, &failures)?;
-        if !held.is_lost() {
-            done.compacted = self.compact_refreshed(&course.tables, &written, stop);
-        }
+        done.compacted = self.compact_refreshed(&course.tables, &written, worker, &|| stop() || held.is_lost());
         fail_point!("release");
         Ok(done)
     }

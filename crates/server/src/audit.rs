@@ -4,6 +4,7 @@
 use std::fs::{File, OpenOptions};
 use std::io::Write as _;
 use std::path::Path;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
 
 use error::{Code, Error, Result};
@@ -59,6 +60,8 @@ struct Line<'a> {
 #[derive(Default)]
 pub(crate) struct Audit {
     file: Option<Mutex<File>>,
+    /// How many lines there were.
+    deeds: AtomicU64,
 }
 
 impl Deed {
@@ -91,7 +94,13 @@ impl Audit {
             let message = format!("the audit log {} cannot be written: {cause}", path.display());
             Error::new(Code::Configuration, message).with_hint("Name a file in a folder that exists.")
         })?;
-        Ok(Self { file: Some(Mutex::new(file)) })
+        Ok(Self { file: Some(Mutex::new(file)), deeds: AtomicU64::new(0) })
+    }
+
+    /// A number that changes whenever something that changes something begins or ends, before whoever asked for it is
+    /// answered.
+    pub fn deeds(&self) -> u64 {
+        self.deeds.load(Ordering::SeqCst)
     }
 
     /// Says how it ended that was done at once.
@@ -102,6 +111,7 @@ impl Audit {
 
     /// Writes a line; of a failure its code and message.
     pub fn record(&self, deed: &Deed, result: Outcome, failed: Option<(&str, &str)>) {
+        self.deeds.fetch_add(1, Ordering::SeqCst);
         let (error_code, error) = (failed.map(|(code, _)| code), failed.map(|(_, message)| lake::mask(message)));
         tracing::info!(
             by = deed.by,

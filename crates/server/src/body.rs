@@ -50,7 +50,7 @@ impl FromRequest<Arc<Shared>> for Text {
     }
 }
 
-/// The body of a request as JSON; an empty body says nothing and is the default.
+/// The body of a request as JSON; an empty body, or null, says nothing and is the default.
 pub(crate) struct JsonBody<T>(pub T);
 
 impl<T: DeserializeOwned + Default> FromRequest<Arc<Shared>> for JsonBody<T> {
@@ -58,7 +58,7 @@ impl<T: DeserializeOwned + Default> FromRequest<Arc<Shared>> for JsonBody<T> {
 
     async fn from_request(request: Request, shared: &Arc<Shared>) -> Result<Self, Failure> {
         let text = Text::from_request(request, shared).await?;
-        if text.text.trim().is_empty() {
+        if matches!(text.text.trim(), "" | "null") {
             return Ok(Self(T::default()));
         }
         text.expect(&["application/json"])?;
@@ -77,8 +77,12 @@ impl Text {
         Err(Failure::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, error))
     }
 
-    /// The value that it is as JSON.
+    /// The object that it is as JSON.
     pub fn json<T: DeserializeOwned>(&self) -> Result<T, Failure> {
+        // Serde would take a list for an object whose fields have no names.
+        if !self.text.trim_start().starts_with('{') {
+            return Err(bad("the body is not what is expected: it is no JSON object"));
+        }
         serde_json::from_str(&self.text).map_err(|cause| bad(&format!("the body is not what is expected: {cause}")))
     }
 }
@@ -109,8 +113,20 @@ impl FromRequestParts<Arc<Shared>> for Name {
     type Rejection = Failure;
 
     async fn from_request_parts(parts: &mut Parts, shared: &Arc<Shared>) -> Result<Self, Failure> {
-        match Path::<String>::from_request_parts(parts, shared).await {
-            Ok(Path(name)) => ObjectName::parse(&name).map(Self).map_err(Failure::from),
+        let InPath(name) = InPath::<String>::from_request_parts(parts, shared).await?;
+        ObjectName::parse(&name).map(Self).map_err(Failure::from)
+    }
+}
+
+/// What stands in the path of a request.
+pub(crate) struct InPath<T>(pub T);
+
+impl<T: DeserializeOwned + Send> FromRequestParts<Arc<Shared>> for InPath<T> {
+    type Rejection = Failure;
+
+    async fn from_request_parts(parts: &mut Parts, shared: &Arc<Shared>) -> Result<Self, Failure> {
+        match Path::<T>::from_request_parts(parts, shared).await {
+            Ok(Path(found)) => Ok(Self(found)),
             Err(rejection) => Err(bad(&format!("the path is not what is expected: {}", rejection.body_text()))),
         }
     }

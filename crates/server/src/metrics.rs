@@ -12,7 +12,7 @@ use axum::extract::State;
 use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse as _, Response};
 use error::{Code, Error, Result};
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use prometheus_client::encoding::text::encode;
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
@@ -20,7 +20,7 @@ use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::registry::Registry;
 use refresh::{Activity, DynamicTables, HistoryRequest};
-use registry::{Refresh, RefreshState};
+use registry::{Compaction, Refresh, RefreshState, WorkerState};
 use uuid::Uuid;
 
 use crate::problem::{Failure, Problem};
@@ -36,21 +36,28 @@ const OVERHANG: Duration = Duration::from_secs(2 * 3_600);
 /// More refreshes are not looked through at once.
 const MOST_REFRESHES: u32 = 20_000;
 
+/// The state of a worker that has not been heard of for too long.
+const LOST: &str = "LOST";
+
 /// What has happened since the server began.
 pub(crate) struct Metrics {
     refresh_duration: Family<Labels, Histogram, fn() -> Histogram>,
     refreshes: Family<Labels, Counter>,
     rows: Family<Labels, Counter>,
+    compactions: Family<Labels, Counter>,
+    compacted_files: Family<Labels, Counter>,
+    compaction_duration: Family<Labels, Histogram, fn() -> Histogram>,
     errors: Family<Labels, Counter>,
     requests: Family<Labels, Counter>,
     in_flight: AtomicUsize,
     counted: Mutex<Counted>,
 }
 
-/// Which refreshes are counted already.
+/// Which refreshes and compactions are counted already.
 struct Counted {
     since: Timestamp,
     ids: HashSet<Uuid>,
+    compactions: HashSet<Uuid>,
 }
 
 /// A request that is worked on.
@@ -72,10 +79,17 @@ impl Metrics {
             refresh_duration: Family::new_with_constructor(durations as fn() -> Histogram),
             refreshes: Family::default(),
             rows: Family::default(),
+            compactions: Family::default(),
+            compacted_files: Family::default(),
+            compaction_duration: Family::new_with_constructor(durations as fn() -> Histogram),
             errors: Family::default(),
             requests: Family::default(),
             in_flight: AtomicUsize::new(0),
-            counted: Mutex::new(Counted { since: Timestamp::now(), ids: HashSet::new() }),
+            counted: Mutex::new(Counted {
+                since: Timestamp::now(),
+                ids: HashSet::new(),
+                compactions: HashSet::new(),
+            }),
         }
     }
 
@@ -127,11 +141,48 @@ impl Metrics {
         counted.ids.retain(|id| known.contains(id));
     }
 
+    /// Counts compactions that have ended since they were counted last.
+    fn count_compactions(&self, compactions: &[Compaction]) {
+        let mut counted = self.counted.lock().unwrap_or_else(PoisonError::into_inner);
+        for compaction in compactions {
+            let took = Duration::from_millis(compaction.duration_ms);
+            let ended = compaction.started_at.saturating_add(SignedDuration::try_from(took).unwrap_or_default());
+            if ended.is_ok_and(|ended| ended < counted.since) || !counted.compactions.insert(compaction.id) {
+                continue;
+            }
+            let table = ("table", compaction.name.to_string());
+            let state = if compaction.error_code.is_some() { "FAILED" } else { "SUCCEEDED" };
+            self.compactions.get_or_create(&vec![table.clone(), ("state", state.to_owned())]).inc();
+            let Some(after) = compaction.files_after else { continue };
+            let gone = compaction.files_before.saturating_sub(after);
+            self.compacted_files.get_or_create(&vec![table.clone()]).inc_by(gone);
+            self.compaction_duration.get_or_create(&vec![table]).observe(took.as_secs_f64());
+        }
+        let known: HashSet<Uuid> = compactions.iter().map(|compaction| compaction.id).collect();
+        counted.compactions.retain(|id| known.contains(id));
+    }
+
+    /// Begins to count at zero what may happen to these tables, or the first time would be no increase.
+    fn expect(&self, activity: &Activity) {
+        for watched in &activity.tables {
+            for state in [RefreshState::Succeeded, RefreshState::Failed] {
+                let table = ("table", watched.status.name.to_string());
+                drop(self.refreshes.get_or_create(&vec![table, ("state", state.as_str().to_owned())]));
+            }
+        }
+        drop(self.errors.get_or_create(&vec![("code", Code::Internal.as_str().to_owned())]));
+    }
+
     fn register(&self, registry: &mut Registry) {
         let duration = self.refresh_duration.clone();
         registry.register("refresh_duration_seconds", "How long refreshes took that ended well", duration);
         registry.register("refreshes", "Refreshes that have ended", self.refreshes.clone());
         registry.register("refresh_rows", "Rows that refreshes read, inserted and deleted", self.rows.clone());
+        registry.register("compactions", "Times that files were rewritten", self.compactions.clone());
+        let files = self.compacted_files.clone();
+        registry.register("compaction_files_removed", "Files that a table consists of no more since then", files);
+        let duration = self.compaction_duration.clone();
+        registry.register("compaction_duration_seconds", "How long it took to rewrite files", duration);
         registry.register("errors", "Failures of refreshes and requests", self.errors.clone());
         registry.register("http_requests", "Requests that were answered", self.requests.clone());
     }
@@ -141,15 +192,28 @@ impl Metrics {
 #[utoipa::path(get, path = "/metrics", tag = "health",
     responses((status = 200, body = String, content_type = "text/plain"), (status = "default", body = Problem, content_type = "application/problem+json")))]
 pub(crate) async fn get(State(shared): State<Arc<Shared>>, headers: HeaderMap) -> Result<Response, Failure> {
-    let now = shared.look(Now::of).await?;
-    shared.metrics.count(&now.refreshes);
+    let now = shared.look(Now::of).await;
     let mut registry = Registry::with_prefix("dynamic_tables");
     shared.metrics.register(&mut registry);
-    now.register(&mut registry);
+    let up: Gauge = Gauge::default();
+    up.set(i64::from(now.is_ok()));
+    registry.register("up", "Whether the lake and the registry answer: 1, or 0", up);
+    match now {
+        Ok(now) => {
+            shared.metrics.count(&now.refreshes);
+            shared.metrics.count_compactions(&now.compactions);
+            shared.metrics.expect(&now.activity);
+            now.register(&mut registry);
+        }
+        // What has happened in this server is known all the same, and that the rest is not is a figure, too.
+        Err(error) => tracing::warn!(%error, "the lake or the registry cannot be asked for figures"),
+    }
+    let tasks: Family<Labels, Gauge> = Family::default();
     for (state, count) in shared.tasks.counts() {
         let state = serde_json::to_value(state).ok().and_then(|state| state.as_str().map(ToOwned::to_owned));
-        now.tasks.get_or_create(&vec![("state", state.unwrap_or_default())]).set(whole(count));
+        tasks.get_or_create(&vec![("state", state.unwrap_or_default())]).set(whole(count));
     }
+    registry.register("tasks", "Tasks of this server by their state", tasks);
     let in_flight: Gauge = Gauge::default();
     in_flight.set(whole(shared.metrics.in_flight.load(Ordering::SeqCst)));
     registry.register("http_requests_in_flight", "Requests that are worked on", in_flight);
@@ -189,9 +253,9 @@ fn in_plain_text(text: &str) -> String {
 struct Now {
     activity: Activity,
     refreshes: Vec<Refresh>,
+    compactions: Vec<Compaction>,
     memory_bytes: u64,
     spilled_bytes: u64,
-    tasks: Family<Labels, Gauge>,
 }
 
 impl Now {
@@ -205,9 +269,9 @@ impl Now {
         Ok(Self {
             activity: tables.activity()?,
             refreshes: tables.history(&request)?,
+            compactions: tables.compactions(&request)?,
             memory_bytes: memory.first().copied().unwrap_or_default(),
             spilled_bytes: memory.get(1).copied().unwrap_or_default(),
-            tasks: Family::default(),
         })
     }
 
@@ -229,12 +293,15 @@ impl Now {
         registry.register("target_lag_seconds", "How far it may lie back", target);
         registry.register("tables", "Dynamic tables by their scheduling state", states);
         let workers: Family<Labels, Gauge> = Family::default();
+        // That there is none is a figure, too.
+        for state in [WorkerState::Running.as_str(), LOST] {
+            drop(workers.get_or_create(&vec![("state", state.to_owned())]));
+        }
         for worker in &self.activity.workers {
-            let state = if worker.is_live { worker.worker.state.as_str() } else { "LOST" };
+            let state = if worker.is_live { worker.worker.state.as_str() } else { LOST };
             workers.get_or_create(&vec![("state", state.to_owned())]).inc();
         }
         registry.register("workers", "Workers by their state", workers);
-        registry.register("tasks", "Tasks of this server by their state", self.tasks.clone());
         let due = self.activity.tables.iter().filter(|watched| watched.is_due).count();
         let backlog = self.activity.tables.iter().filter(|watched| watched.is_due);
         let backlog =

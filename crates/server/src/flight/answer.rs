@@ -22,9 +22,9 @@ use crate::flight::rows::{self, Sent, single};
 use crate::flight::status::refusal;
 use crate::flight::{own, parameters};
 use crate::problem::Failure;
+use crate::query::Query;
 use crate::query::own::{changing, ours};
 use crate::query::run::{Opened, Reader};
-use crate::query::{Query, place};
 use crate::shared::{PATIENCE, Shared};
 
 /// The service.
@@ -98,7 +98,7 @@ impl Flight {
         match self.kind(query).await.map_err(|failure| self.refuse(failure))? {
             Kind::Query(opened) => rows::stream(&self.shared, *opened).await.map_err(|mut failure| {
                 // Those of the query itself are counted where they happen.
-                failure.error = place(failure.error, &query.sql, offset(query));
+                failure.error = failure.error.within(&query.sql, offset(query));
                 refusal(&failure)
             }),
             Kind::Ours(statement) => {
@@ -188,7 +188,7 @@ pub(super) fn offset(query: &Query) -> usize {
 }
 
 pub(super) fn placed(query: &Query, offset: usize, error: Error) -> Failure {
-    place(error, &query.sql, offset).into()
+    error.within(&query.sql, offset).into()
 }
 
 /// A statement as it is asked for, with what the request's metadata say of how to run it.

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use axum::Json;
-use axum::extract::{Path, State};
+use axum::extract::State;
 use axum::http::StatusCode;
 use axum::response::{IntoResponse as _, Response};
 use connection::{Connections, Described, Done, NewConnection, Setting, is_name};
@@ -18,7 +18,7 @@ use utoipa::ToSchema;
 
 use crate::access::{Caller, Role};
 use crate::audit::Deed;
-use crate::body::{JsonBody, bad};
+use crate::body::{InPath, JsonBody, bad};
 use crate::pool::blocking;
 use crate::problem::{Failure, Problem};
 use crate::shared::Shared;
@@ -166,7 +166,7 @@ pub(crate) async fn list(
 pub(crate) async fn get(
     State(shared): State<Arc<Shared>>,
     caller: Caller,
-    Path(name): Path<String>,
+    InPath(name): InPath<String>,
 ) -> Result<Json<ConnectionView>, Failure> {
     caller.may(Role::Operate)?;
     let found = ask(&shared, move |connections| connections.get(&name)).await.map_err(missing)?;
@@ -202,7 +202,7 @@ pub(crate) async fn create(
 pub(crate) async fn alter(
     State(shared): State<Arc<Shared>>,
     caller: Caller,
-    Path(name): Path<String>,
+    InPath(name): InPath<String>,
     JsonBody(change): JsonBody<Alter>,
 ) -> Result<Json<ConnectionView>, Failure> {
     caller.may(Role::Admin)?;
@@ -231,7 +231,7 @@ pub(crate) async fn alter(
 pub(crate) async fn drop_connection(
     State(shared): State<Arc<Shared>>,
     caller: Caller,
-    Path(name): Path<String>,
+    InPath(name): InPath<String>,
 ) -> Result<StatusCode, Failure> {
     caller.may(Role::Admin)?;
     let deed = deed(&caller, "DROP", "CONNECTION", &name);
@@ -247,7 +247,7 @@ pub(crate) async fn drop_connection(
 pub(crate) async fn test(
     State(shared): State<Arc<Shared>>,
     caller: Caller,
-    Path(name): Path<String>,
+    InPath(name): InPath<String>,
 ) -> Result<Json<serde_json::Value>, Failure> {
     caller.may(Role::Operate)?;
     test_one(&shared, name).await
@@ -321,7 +321,7 @@ pub(crate) async fn pipelines(
 pub(crate) async fn pipeline(
     State(shared): State<Arc<Shared>>,
     caller: Caller,
-    Path(id): Path<i64>,
+    InPath(id): InPath<i64>,
 ) -> Result<Json<PipelineView>, Failure> {
     caller.may(Role::Operate)?;
     let found = ask(&shared, move |connections| connections.registry().pipeline(id)).await?;
@@ -369,7 +369,7 @@ pub(crate) async fn create_pipeline(
 pub(crate) async fn drop_pipeline(
     State(shared): State<Arc<Shared>>,
     caller: Caller,
-    Path(id): Path<i64>,
+    InPath(id): InPath<i64>,
 ) -> Result<StatusCode, Failure> {
     caller.may(Role::Admin)?;
     let deed = deed(&caller, "DROP", "PIPELINE", &id.to_string());

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use axum::Json;
 use axum::extract::State;
-use axum::http::{HeaderValue, header};
+use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse as _, Response};
 use error::Result;
 use jiff::Timestamp;
@@ -15,6 +15,7 @@ use utoipa::IntoParams;
 
 use crate::body::{Asked, Name, bad};
 use crate::problem::{Failure, Problem};
+use crate::rest::listed::List;
 use crate::rest::view::{Explained, Lag, PastRefresh, Table, TableDetails};
 use crate::shared::Shared;
 
@@ -36,17 +37,21 @@ pub(crate) struct Wanted {
     state: Option<String>,
 }
 
-/// All dynamic tables, ordered by name.
-#[utoipa::path(get, path = "/api/v1/dynamic-tables", tag = "dynamic tables", params(Wanted),
-    responses((status = 200, body = [Table]), (status = "default", body = Problem, content_type = "application/problem+json")))]
+/// All dynamic tables, ordered by name. Not older than 250 ms, and never older than what this server has changed.
+#[utoipa::path(get, path = "/api/v1/dynamic-tables", tag = "dynamic tables",
+    params(Wanted, ("If-None-Match" = Option<String>, Header, description = "An ETag: nothing is sent if it is still right")),
+    responses(
+        (status = 200, body = [Table], headers(("ETag" = String, description = "What tells this list from any other"))),
+        (status = 304, description = "It is the list that the client has"),
+        (status = "default", body = Problem, content_type = "application/problem+json")))]
 pub(crate) async fn list(
     State(shared): State<Arc<Shared>>,
     Asked(wanted): Asked<Wanted>,
+    headers: HeaderMap,
 ) -> Result<Response, Failure> {
     let list = shared.listed.get(&shared).await?;
     if wanted.contains.is_none() && wanted.state.is_none() {
-        let json = HeaderValue::from_static("application/json");
-        return Ok(([(header::CONTENT_TYPE, json)], list.json.clone()).into_response());
+        return whole(&list, &headers).await;
     }
     let part = wanted.contains.unwrap_or_default().to_lowercase();
     let fits = |table: &&Table| {
@@ -55,6 +60,30 @@ pub(crate) async fn list(
     };
     let tables: Vec<&Table> = list.tables.iter().filter(fits).collect();
     Ok(Json(tables).into_response())
+}
+
+/// All of a list: not again to whoever has it, and compressed for whoever takes that.
+async fn whole(list: &List, headers: &HeaderMap) -> Result<Response, Failure> {
+    let lists = |name| {
+        let values = headers.get_all(name).into_iter().filter_map(|value: &HeaderValue| value.to_str().ok());
+        values.flat_map(|value| value.split(',')).map(str::trim)
+    };
+    let described = [(header::ETAG, list.tag.clone()), (header::VARY, header::ACCEPT_ENCODING.to_string())];
+    let is_same = |tag: &str| tag == "*" || tag.strip_prefix("W/").unwrap_or(tag) == list.tag;
+    if lists(header::IF_NONE_MATCH).any(is_same) {
+        return Ok((StatusCode::NOT_MODIFIED, described).into_response());
+    }
+    let takes_gzip = lists(header::ACCEPT_ENCODING).any(|coding| {
+        let (name, quality) = coding.split_once(';').unwrap_or((coding, ""));
+        let quality = quality.trim().strip_prefix("q=").map(str::parse::<f32>);
+        name.trim().eq_ignore_ascii_case("gzip") && !matches!(quality, Some(Ok(0.0) | Err(_)))
+    });
+    let json = [(header::CONTENT_TYPE, "application/json")];
+    if takes_gzip {
+        let coding = [(header::CONTENT_ENCODING, "gzip")];
+        return Ok((described, json, coding, list.zipped().await?).into_response());
+    }
+    Ok((described, json, list.json.clone()).into_response())
 }
 
 /// Everything about one dynamic table.
@@ -83,8 +112,8 @@ pub(crate) fn known<T>(
 #[into_params(parameter_in = Query)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct Past {
-    /// Not more than these; 100 unless said.
-    limit: Option<u32>,
+    /// Not more than these; 100 unless said, and never more than 10,000.
+    limit: Option<u64>,
     /// Only those that began since then: a moment, or how long ago (`2 hours`).
     since: Option<String>,
     /// Only those that failed, or were not tried since what they read had failed.
@@ -97,7 +126,9 @@ impl Past {
             name,
             only_failures: self.only_failures.unwrap_or(false),
             since: self.since.as_deref().map(since).transpose()?,
-            limit: self.limit.unwrap_or(USUAL_HISTORY).min(MOST_HISTORY),
+            limit: self
+                .limit
+                .map_or(USUAL_HISTORY, |limit| u32::try_from(limit).unwrap_or(MOST_HISTORY).min(MOST_HISTORY)),
         })
     }
 }

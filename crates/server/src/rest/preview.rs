@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use axum::Json;
-use axum::extract::{Path, State};
+use axum::extract::State;
 use axum::http::StatusCode;
 use axum::response::{IntoResponse as _, Response};
 use error::Code;
@@ -14,7 +14,7 @@ use preview::{Asked, PreviewStatus, PreviewTasks};
 use serde_json::{Value, json};
 
 use crate::access::{Caller, Role};
-use crate::body::Text;
+use crate::body::{InPath, Text};
 use crate::pool::blocking;
 use crate::problem::{Failure, Problem};
 use crate::shared::Shared;
@@ -28,7 +28,7 @@ use crate::shared::Shared;
 pub(crate) async fn start(
     State(shared): State<Arc<Shared>>,
     caller: Caller,
-    Path(pipeline): Path<i64>,
+    InPath(pipeline): InPath<i64>,
     body: Text,
 ) -> Result<Response, Failure> {
     caller.may(Role::Operate)?;
@@ -82,7 +82,7 @@ async fn submit(shared: &Arc<Shared>, caller: Caller, pipeline: i64, asked: Aske
 pub(crate) async fn look(
     State(shared): State<Arc<Shared>>,
     caller: Caller,
-    Path((pipeline, task)): Path<(i64, String)>,
+    InPath((pipeline, task)): InPath<(i64, String)>,
 ) -> Result<Json<PreviewStatus>, Failure> {
     caller.may(Role::Operate)?;
     let tasks = PreviewTasks::new(Arc::clone(&shared.previews));
@@ -96,7 +96,7 @@ pub(crate) async fn look(
 pub(crate) async fn cancel(
     State(shared): State<Arc<Shared>>,
     caller: Caller,
-    Path((pipeline, task)): Path<(i64, String)>,
+    InPath((pipeline, task)): InPath<(i64, String)>,
 ) -> Result<Json<Value>, Failure> {
     caller.may(Role::Operate)?;
     let tasks = PreviewTasks::new(Arc::clone(&shared.previews));
@@ -121,7 +121,8 @@ pub(crate) async fn stats(State(shared): State<Arc<Shared>>) -> Json<Value> {
 }
 
 /// How the workers for previews are, in the shape that programs of existing installations know.
-#[utoipa::path(get, path = "/health/worker", tag = "health", responses((status = 200, body = Object)))]
+#[utoipa::path(get, path = "/health/worker", tag = "health",
+    responses((status = 200, body = Object), (status = "default", body = Problem, content_type = "application/problem+json")))]
 pub(crate) async fn worker_health(State(shared): State<Arc<Shared>>) -> Json<Value> {
     let enabled = shared.options.preview_worker;
     let asked = shared.look(|tables| {

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Json;
-use axum::extract::{Path, State};
+use axum::extract::State;
 use axum::response::IntoResponse;
 use axum::response::sse::{Event, KeepAlive, Sse};
 use tokio_stream::StreamExt as _;
@@ -14,7 +14,7 @@ use uuid::Uuid;
 
 use crate::access::{Caller, Role};
 use crate::audit::Deed;
-use crate::body::bad;
+use crate::body::{InPath, bad};
 use crate::problem::{Failure, Problem};
 use crate::shared::{Items, Shared};
 use crate::task::Task;
@@ -33,7 +33,10 @@ pub(crate) async fn list(State(shared): State<Arc<Shared>>) -> Json<Vec<Task>> {
 #[utoipa::path(get, path = "/api/v1/tasks/{id}", tag = "tasks",
     params(("id" = String, Path, description = "The id of the task")),
     responses((status = 200, body = Task), (status = "default", body = Problem, content_type = "application/problem+json")))]
-pub(crate) async fn get(State(shared): State<Arc<Shared>>, Path(id): Path<String>) -> Result<Json<Task>, Failure> {
+pub(crate) async fn get(
+    State(shared): State<Arc<Shared>>,
+    InPath(id): InPath<String>,
+) -> Result<Json<Task>, Failure> {
     let task = shared.tasks.get(parse(&id)?);
     task.map(Json).ok_or_else(|| Failure::not_found(&format!("task {id}")))
 }
@@ -45,7 +48,7 @@ pub(crate) async fn get(State(shared): State<Arc<Shared>>, Path(id): Path<String
 pub(crate) async fn cancel(
     State(shared): State<Arc<Shared>>,
     caller: Caller,
-    Path(id): Path<String>,
+    InPath(id): InPath<String>,
 ) -> Result<Json<Task>, Failure> {
     let id = parse(&id)?;
     let deed = Deed::new(&caller, "CANCEL", Vec::new()).with_task(id);

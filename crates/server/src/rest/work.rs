@@ -114,7 +114,7 @@ pub(crate) struct Which {
 
 /// Brings a dynamic table up to date now, and before it those that it reads.
 #[utoipa::path(post, path = "/api/v1/dynamic-tables/{name}/refresh", tag = "dynamic tables",
-    params(("name" = String, Path, description = "The dynamic table")), request_body = How,
+    params(("name" = String, Path, description = "The dynamic table")), request_body = Option<How>,
     responses((status = 202, body = Task), (status = "default", body = Problem, content_type = "application/problem+json")))]
 pub(crate) async fn refresh_one(
     State(shared): State<Arc<Shared>>,
@@ -127,7 +127,7 @@ pub(crate) async fn refresh_one(
 }
 
 /// Brings dynamic tables up to date now.
-#[utoipa::path(post, path = "/api/v1/refresh", tag = "dynamic tables", request_body = Which,
+#[utoipa::path(post, path = "/api/v1/refresh", tag = "dynamic tables", request_body = Option<Which>,
     responses((status = 202, body = Task), (status = "default", body = Problem, content_type = "application/problem+json")))]
 pub(crate) async fn refresh(
     State(shared): State<Arc<Shared>>,
@@ -171,7 +171,7 @@ pub(crate) async fn verify_one(
 }
 
 /// Compares dynamic tables with what their queries give at their data versions.
-#[utoipa::path(post, path = "/api/v1/verify", tag = "dynamic tables", request_body = Which,
+#[utoipa::path(post, path = "/api/v1/verify", tag = "dynamic tables", request_body = Option<Which>,
     responses((status = 202, body = Task), (status = "default", body = Problem, content_type = "application/problem+json")))]
 pub(crate) async fn verify(
     State(shared): State<Arc<Shared>>,
@@ -200,7 +200,7 @@ fn start_verify(shared: &Arc<Shared>, caller: &Caller, names: Vec<ObjectName>) -
 
 /// Says what a refresh of a dynamic table would do, to it and to what reads it. Nothing is written.
 #[utoipa::path(post, path = "/api/v1/dynamic-tables/{name}/dry-run", tag = "dynamic tables",
-    params(("name" = String, Path, description = "The dynamic table")), request_body = How,
+    params(("name" = String, Path, description = "The dynamic table")), request_body = Option<How>,
     responses((status = 202, body = Task), (status = "default", body = Problem, content_type = "application/problem+json")))]
 pub(crate) async fn dry_run(
     State(shared): State<Arc<Shared>>,

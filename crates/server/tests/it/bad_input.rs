@@ -36,6 +36,19 @@ fn bodies_that_are_wrong_are_refused() {
     for query in ["limit=x", "limit=-1", "since=never", "nothing=1"] {
         assert_eq!(served.get(&format!("/api/v1/history?{query}")).status, 400, "{query}");
     }
+    // Serde would take a list for an object.
+    let refresh = |body: &[u8]| {
+        served
+            .send("POST", "/api/v1/dynamic-tables/daily/refresh", &[("content-type", "application/json")], body)
+            .status
+    };
+    assert_eq!([&b"[]"[..], b"[true]", b"1", b"null", b"{}"].map(refresh), [400, 400, 400, 202, 202]);
+    // Nothing that DuckDB finds a statement in.
+    for text in ["º", "ä ", ";", "-- nothing"] {
+        let answer = served.sql(&json!({ "sql": text, "write": true }));
+        assert_eq!((answer.status, answer.code().as_str()), (400, "QUERY"), "{text}");
+    }
+    assert_eq!(served.get("/api/v1/history?limit=9223372036854775807").status, 200);
     assert_eq!(served.get("/healthz").status, 200);
 }
 
@@ -91,6 +104,10 @@ fn paths_lead_nowhere_else() {
         let answer = served.get(path);
         assert!(matches!(answer.status, 400 | 404), "{path}: {}", answer.status);
         assert!(!answer.text().contains("root:"), "{path}");
+    }
+    for path in ["pipelines/9223372036854775808", "pipelines/x/preview/y", "connections/%ff", "tasks/%ff"] {
+        let answer = served.get(&format!("/api/v1/{path}"));
+        assert_eq!((answer.status, answer.code().as_str()), (400, "QUERY"), "{path}");
     }
     let mut garbage = served.connect();
     garbage.write_all(b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03 not http at all\r\n\r\n").unwrap();

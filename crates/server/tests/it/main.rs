@@ -6,6 +6,7 @@ mod bad_input;
 mod client;
 mod flight;
 mod load;
+mod observed;
 mod rest;
 mod sandbox;
 mod sql;

@@ -164,6 +164,9 @@ fn figures_and_health_can_be_asked_for() {
         "dynamic_tables_tables{state=\"RUNNING\"} 1",
         "dynamic_tables_tasks{state=\"SUCCESS\"} 1",
         "dynamic_tables_duckdb_memory_bytes",
+        "dynamic_tables_up 1",
+        "dynamic_tables_workers{state=\"RUNNING\"} 0",
+        "dynamic_tables_refreshes_total{table=\"main.daily\",state=\"FAILED\"} 0",
         "# TYPE dynamic_tables_http_requests_total counter",
     ] {
         assert!(figures.text().contains(line), "{line}\n{}", figures.text());
