@@ -284,6 +284,7 @@ pub(crate) fn load(
         table: source.name.clone(),
         statements: statements(session, source, &plan),
         delete: if gone == 0 { Delete::None } else { delete },
+        columns: plan.reshaping.all().into_iter().map(str::to_owned).collect(),
         insert: (come > 0).then_some(insert),
         to_file: plan.reshaping.kept.iter().any(|(_, data_type)| loses_in_catalog(data_type)),
     };

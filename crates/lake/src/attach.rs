@@ -31,6 +31,8 @@ pub(crate) struct Shared {
     pub(crate) read_only: bool,
     /// The id of the table of watermarks; 0 where it is not known to exist.
     pub(crate) watermarks: AtomicI64,
+    /// Whether that table is known to have its option, by which its rows stay in the catalog.
+    pub(crate) watermarks_have_option: AtomicBool,
     /// Whether options of the lake may say which rows go to its catalog.
     pub(crate) has_inlining_options: AtomicBool,
     data_path: String,
@@ -90,6 +92,7 @@ impl Lake {
             kind: location.kind(),
             read_only: opening.read_only(),
             watermarks: AtomicI64::new(0),
+            watermarks_have_option: AtomicBool::new(false),
             has_inlining_options: AtomicBool::new(false),
             data_path,
             per_session: applied.per_session,

@@ -114,6 +114,15 @@ impl Session {
         Ok(self.rows(&sql, |row| row.get(0))?.pop())
     }
 
+    /// The option of the table itself.
+    pub(crate) fn own_inlining_option(&self, table: &TableName) -> Result<Option<String>> {
+        let Some(id) = self.table_ids(std::slice::from_ref(table))?.pop().flatten() else { return Ok(None) };
+        let options = self.metadata("ducklake_metadata");
+        let sql =
+            format!("SELECT value FROM {options} WHERE key = '{OPTION}' AND scope = 'table' AND scope_id = {id}");
+        Ok(self.rows(&sql, |row| row.get(0))?.pop())
+    }
+
     pub(crate) fn set_inlining_option(&self, table: &TableName, limit: &str) -> Result<()> {
         self.executed(&format!(
             "CALL {}.set_option('{OPTION}', {limit}, schema => {}, table_name => {})",

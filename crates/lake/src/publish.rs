@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use error::{Code, Error, Result};
 use failpoint::fail_point;
-use sql::names::{TableName, quote_literal};
+use sql::names::{TableName, quote_identifier, quote_literal};
 
 use crate::snapshot::{TIME, read_snapshot};
 use crate::watermarks::WatermarkMove;
@@ -40,7 +40,9 @@ pub struct TableChange {
     pub statements: Vec<String>,
     /// Which rows go.
     pub delete: Delete,
-    /// A SELECT giving the rows that come, all columns in order.
+    /// The columns of the table, in the order in which `insert` gives their values.
+    pub columns: Vec<String>,
+    /// A SELECT giving the rows that come.
     pub insert: Option<String>,
     /// The rows that come go to a file however few they are: see [`loses_in_catalog`](crate::loses_in_catalog).
     pub to_file: bool,
@@ -130,6 +132,7 @@ impl Session {
                 self.inline_again()?;
                 // Whoever dropped the table of watermarks meanwhile: the next attempt looks again.
                 self.lake.watermarks.store(0, Ordering::Relaxed);
+                self.lake.watermarks_have_option.store(false, Ordering::Relaxed);
                 return Err(reason);
             }
         };
@@ -190,7 +193,9 @@ impl Session {
         }
         fail_point!("rows-deleted");
         if let Some(select) = &change.insert {
-            let insert = format!("INSERT INTO {table} {select}");
+            // By name: somebody may have altered the table since the rows were computed.
+            let columns: Vec<String> = change.columns.iter().map(|column| quote_identifier(column)).collect();
+            let insert = format!("INSERT INTO {table} ({}) {select}", columns.join(", "));
             if change.to_file {
                 self.without_inlining(&insert)?
             } else {

@@ -211,19 +211,31 @@ impl Session {
         Ok(())
     }
 
-    /// Creates the table of watermarks if there is none, in a commit of its own.
+    /// Creates the table of watermarks if there is none, in a commit of its own, and sees to its option.
     pub(crate) fn ensure_watermarks(&self) -> Result<()> {
-        if self.watermarks_exist()? {
-            return Ok(());
-        }
-        match self.create_watermarks() {
-            Ok(()) => Ok(()),
-            Err(failure) => {
-                self.roll_back();
-                // Somebody else may have created it at the same moment.
-                if self.watermarks_exist()? { Ok(()) } else { Err(failure) }
+        if !self.watermarks_exist()?
+            && let Err(failure) = self.create_watermarks()
+        {
+            self.roll_back();
+            // Somebody else may have created it at the same moment.
+            if !self.watermarks_exist()? {
+                return Err(failure);
             }
         }
+        self.ensure_option_of_watermarks()
+    }
+
+    /// Whoever created the table may have died before it had its option.
+    fn ensure_option_of_watermarks(&self) -> Result<()> {
+        if self.lake.watermarks_have_option.load(Ordering::Relaxed) {
+            return Ok(());
+        }
+        let table = TableName::new(SCHEMA, TABLE);
+        if self.own_inlining_option(&table)?.is_none() {
+            self.set_inlining_option(&table, INLINED_WATERMARKS)?;
+        }
+        self.lake.watermarks_have_option.store(true, Ordering::Relaxed);
+        Ok(())
     }
 
     fn create_watermarks(&self) -> Result<()> {
@@ -237,7 +249,6 @@ impl Session {
         self.say_what_the_commit_is("create the table of watermarks", &Provenance::default().to_json()?)?;
         self.execute("COMMIT")?;
         fail_point!("watermarks-created");
-        self.set_inlining_option(&TableName::new(SCHEMA, TABLE), INLINED_WATERMARKS)?;
         tracing::debug!(table = TABLE, schema = SCHEMA, "table of watermarks created");
         Ok(())
     }

@@ -22,6 +22,8 @@ use crate::tables::DynamicTables;
 pub(crate) struct Analysis {
     pub plan: Plan,
     identity: String,
+    /// The newest snapshot when it was finished.
+    seen: SnapshotId,
 }
 
 impl Analysis {
@@ -77,15 +79,20 @@ impl AnalysisCache {
     /// back to what was seen.
     pub fn follow(&mut self, since: SnapshotId, changes: &Changes) {
         let reaches_back = self.seen.is_some_and(|seen| since <= seen);
-        let reshaped = changes.changes.iter().any(|change| {
-            self.seen.is_none_or(|seen| change.snapshot > seen)
-                && !matches!(change.kind, ChangeKind::Inserted | ChangeKind::Deleted | ChangeKind::Compacted)
-        });
+        let reshaped = changes
+            .changes
+            .iter()
+            .any(|change| self.seen.is_none_or(|seen| change.snapshot > seen) && reshapes(change));
         if !reaches_back || reshaped {
             self.known.clear();
         }
         self.seen = Some(changes.current.id);
     }
+}
+
+/// Whether a change may be one of what there is, and not only of rows.
+fn reshapes(change: &lake::Change) -> bool {
+    !matches!(change.kind, ChangeKind::Inserted | ChangeKind::Deleted | ChangeKind::Compacted)
 }
 
 impl DynamicTables {
@@ -106,13 +113,46 @@ impl DynamicTables {
 
     /// The analysis of a registered table on a course, over the columns that its sources will have.
     pub(crate) fn analyse_in(&self, course: &Course, definition: &Definition) -> Result<Arc<Analysis>> {
-        if !course.unpublished.reshapes() {
-            return self.analyse(definition);
+        let analysis = if course.unpublished.reshapes() {
+            let coming = Coming { unpublished: &course.unpublished, parser: &self.parser };
+            self.analyse_query_over(&definition.query, &definition.default_schema, Some(coming))
+                .map(Arc::new)
+                .map_err(|error| no_longer_binds(error, definition))?
+        } else {
+            self.analyse(definition)?
+        };
+        self.refuse_newer_shape(course, &analysis)?;
+        Ok(analysis)
+    }
+
+    /// Refuses a query that was analysed over another shape than what it reads has at the course's version: somebody has
+    /// altered that since.
+    fn refuse_newer_shape(&self, course: &Course, analysis: &Analysis) -> Result<()> {
+        let (version, plan) = (course.version.id, &analysis.plan);
+        if analysis.seen <= version {
+            return Ok(());
         }
-        let coming = Coming { unpublished: &course.unpublished, parser: &self.parser };
-        self.analyse_query_over(&definition.query, &definition.default_schema, Some(coming))
-            .map(Arc::new)
-            .map_err(|error| no_longer_binds(error, definition))
+        let by_others = |change: &&lake::Change| change.snapshot <= analysis.seen && !change.ours && reshapes(change);
+        let changes = self.session.changes_since(version)?.changes;
+        let changes: Vec<&lake::Change> = changes.iter().filter(by_others).collect();
+        if changes.is_empty() {
+            return Ok(());
+        }
+        let names: Vec<TableName> = plan.sources.iter().map(|source| source.name.clone()).collect();
+        let ids = self.session.table_ids(&names)?;
+        let altered = changes.iter().find(|change| match &change.name {
+            Some((schema, name)) => {
+                let name = TableName::new(schema, name);
+                names.contains(&name) || plan.views.contains(&name)
+            }
+            None => change.table_id.is_some() && ids.contains(&change.table_id),
+        });
+        let Some(altered) = altered else { return Ok(()) };
+        let message =
+            format!("what it reads was altered in snapshot {}, after data version {version}", altered.snapshot);
+        Err(Error::new(Code::Conflict, message)
+            .with_transient(true)
+            .with_hint("Refresh again: that goes to the newest data version."))
     }
 
     /// The analysis of a query that is not registered, and the lake's newest snapshot when it was begun. As long as that is the
@@ -154,7 +194,8 @@ impl DynamicTables {
         let zone = self.session.texts("SELECT current_setting('TimeZone')::VARCHAR")?;
         // As earlier versions wrote it: another text would make every table start over.
         let identity = format!("{}\n{:?}", plan.identity(&self.parser)?, [zone]);
-        Ok(Analysis { plan, identity })
+        let seen = self.session.current_snapshot()?.id;
+        Ok(Analysis { plan, identity, seen })
     }
 
     /// Where a registered query names a table, in bytes. The lake may call it `new` already.

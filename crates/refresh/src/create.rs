@@ -226,16 +226,20 @@ impl DynamicTables {
         let mut course = self.course(tables, &order, renewed)?;
         // A replaced table is computed again though no source has changed.
         let manner = Manner { trigger: RefreshTrigger::Creation, worker: None, full: renewed, held };
-        let mut last = None;
+        let name = course.tables.with_id(id).map(|table| table.definition.name.clone());
+        let mut refreshed = None;
         let mut failure = None;
         self.run(&mut course, &order, &manner, &|| false, &mut |report| {
-            if report.state != RefreshState::Succeeded && failure.is_none() {
-                failure = Some(report);
-            } else {
-                last = Some(report);
+            let is_read = name.as_ref() != Some(&report.name);
+            // One that it reads and that another process refreshed at the same moment is as good as refreshed.
+            let is_skipped = is_read && report.state == RefreshState::Skipped && report.error.is_none();
+            if report.state != RefreshState::Succeeded && !is_skipped {
+                failure.get_or_insert(report);
+            } else if !is_read {
+                refreshed = Some(report);
             }
         })?;
-        match (failure, last) {
+        match (failure, refreshed) {
             (Some(report), _) => Err(report.error.unwrap_or_else(|| {
                 Error::new(Code::Internal, format!("the refresh of {} failed without an error", report.name))
             })),

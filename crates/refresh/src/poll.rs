@@ -290,6 +290,7 @@ impl DynamicTables {
     /// again, and is recorded, when the table is refreshed.
     fn seems_unchanged(&self, course: &Course, table: &DynamicTable) -> Result<bool> {
         match self.is_unchanged(course, table, false) {
+            Err(error) if error.code() == Code::Conflict => Ok(false),
             Err(error) if !error.is_transient() && error.code() != Code::Connection => Ok(false),
             result => result,
         }

@@ -313,6 +313,7 @@ impl DynamicTables {
                 table: definition.name.clone(),
                 statements,
                 delete: prepared.delete.clone(),
+                columns: output.iter().map(|(name, _)| name.clone()).collect(),
                 insert: prepared.insert.clone(),
                 to_file: output.iter().any(|(_, data_type)| loses_in_catalog(data_type)),
             });

@@ -102,7 +102,8 @@ impl StateChange {
             }
         };
         let to_file = self.columns.iter().any(|(_, data_type)| loses_in_catalog(data_type));
-        TableChange { table: self.table.clone(), statements, delete, insert: Some(insert), to_file }
+        let columns = self.columns.iter().map(|(name, _)| name.clone()).chain([MARK.to_owned()]).collect();
+        TableChange { table: self.table.clone(), statements, delete, columns, insert: Some(insert), to_file }
     }
 }
 

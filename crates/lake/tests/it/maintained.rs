@@ -29,6 +29,7 @@ fn deletion(session: &Session, from: i64, insert: &str) -> Publication {
             table: table("dt"),
             statements: Vec::new(),
             delete: Delete::RowIds("SELECT r FROM gone".to_owned()),
+            columns: vec!["a".to_owned()],
             insert: Some(insert.to_owned()),
             to_file: false,
         }],

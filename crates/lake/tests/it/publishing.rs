@@ -22,6 +22,7 @@ fn append(table_id: &str, from: Option<u32>, to: u32) -> Publication {
             table: table("dt"),
             statements: Vec::new(),
             delete: Delete::None,
+            columns: vec!["a".to_owned(), "s".to_owned()],
             insert: Some(format!("SELECT {to}, 'new'")),
             to_file: false,
         }],
@@ -136,6 +137,7 @@ fn a_failure_leaves_nothing_half_done() {
                 table: table("dt"),
                 statements: Vec::new(),
                 delete: Delete::All,
+                columns: vec!["a".to_owned(), "s".to_owned()],
                 insert: Some(insert.to_owned()),
                 to_file: false,
             });

@@ -274,3 +274,95 @@ fn a_table_is_not_filled_after_it_was_dropped_though_the_claim_was_lost() {
     lake.tables.set_lease(Lease::default());
     is_gone(&lake);
 }
+
+#[test]
+fn a_table_is_made_though_another_process_refreshes_what_it_reads_at_the_same_moment() {
+    let lake = ThrowAway::new().unwrap();
+    lake.run(
+        "CREATE TABLE lake.src AS SELECT i AS id, i % 5 AS k FROM range(20) t(i);
+         CREATE DYNAMIC TABLE counted TARGET_LAG = '1 hour' AS SELECT k, count(*) AS n FROM src GROUP BY k",
+    )
+    .unwrap();
+    let lease = Lease { length: Duration::from_millis(20), heartbeat: Duration::from_secs(60) };
+    lake.tables.set_lease(lease);
+    for (id, create) in [(20, "CREATE"), (21, "CREATE OR REPLACE")] {
+        lake.run(&format!("INSERT INTO lake.src VALUES ({id}, 1)")).unwrap();
+        let others = lake.another().unwrap();
+        let refresh_it = move || {
+            // It takes over what seems to be left.
+            std::thread::sleep(2 * lease.length);
+            assert!(others.refresh(&request(&["counted"], false)).unwrap()[0].error.is_none());
+        };
+        let query = format!("{create} DYNAMIC TABLE t TARGET_LAG = '1 hour' AS SELECT n + {id} AS n FROM counted");
+        meanwhile("TEMP TABLE", refresh_it, || lake.run(&query)).unwrap();
+        lake.verify().unwrap();
+        assert_eq!(names(&lake), ["counted", "t"]);
+        assert_eq!(
+            lake.rows("FROM lake.t").unwrap(),
+            lake.rows(&format!("SELECT n + {id} FROM lake.counted")).unwrap()
+        );
+    }
+    let history = lake.tables.registry().history(&registry::HistoryFilter::default(), 100).unwrap();
+    assert_eq!(history.iter().filter(|refresh| refresh.state == RefreshState::Skipped).count(), 2);
+}
+
+#[test]
+fn what_is_altered_after_the_data_version_is_not_read_by_its_new_shape() {
+    let lake = ThrowAway::new().unwrap();
+    lake.run(
+        "CREATE TABLE lake.src AS SELECT i AS a, i AS b FROM range(10) t(i);
+         CREATE VIEW lake.through AS SELECT * FROM lake.src;
+         CREATE DYNAMIC TABLE t TARGET_LAG = '1 hour' AS SELECT * FROM through;
+         CREATE DYNAMIC TABLE waits TARGET_LAG = '1 hour' INITIALIZE = ON_SCHEDULE AS SELECT * FROM through",
+    )
+    .unwrap();
+    for (altered, is_waited_for) in [
+        // The same types under other names.
+        ("ALTER TABLE lake.src DROP COLUMN b; ALTER TABLE lake.src ADD COLUMN c BIGINT DEFAULT 9", true),
+        ("CREATE OR REPLACE TABLE lake.src AS SELECT 1::BIGINT AS a, 9::BIGINT AS d", true),
+        ("CREATE OR REPLACE VIEW lake.through AS SELECT a, 9::BIGINT AS e FROM lake.src", true),
+        ("CREATE TABLE lake.unrelated (id INTEGER)", false),
+    ] {
+        lake.run("INSERT INTO lake.src VALUES (20, 20)").unwrap();
+        // Between what it sees to be the newest version, and the analysis.
+        let process = lake.another().unwrap();
+        let reports = meanwhile("commit_extra_info::VARCHAR", statements(&lake, altered), || {
+            process.refresh(&request(&[], false)).unwrap()
+        });
+        assert_eq!(reports.len(), 2);
+        for report in reports {
+            let waits = report.error.as_ref().map(|error| (error.code(), error.is_transient()));
+            assert_eq!(waits, is_waited_for.then_some((Code::Conflict, true)), "{altered}: {report:?}");
+        }
+        for report in process.refresh(&request(&[], false)).unwrap() {
+            assert!(report.error.is_none(), "{altered}: {report:?}");
+        }
+        for name in ["t", "waits"] {
+            assert_eq!(lake.rows(&format!("FROM lake.{name}")).unwrap(), lake.rows("FROM lake.through").unwrap());
+        }
+    }
+    lake.verify().unwrap();
+}
+
+#[test]
+fn watermarks_stay_in_the_catalog_though_a_process_died_when_it_had_made_their_table() {
+    let lake = ThrowAway::new().unwrap();
+    lake.run(NOT_FILLED).unwrap();
+    let dying = lake.another().unwrap();
+    let died = catch_unwind(AssertUnwindSafe(|| {
+        meanwhile("COMMIT", || panic!("the process dies"), || dying.refresh(&request(&["t"], false)))
+    }));
+    assert!(died.is_err());
+    let limits = "SELECT value FROM __ducklake_metadata_lake.ducklake_metadata WHERE scope = 'table'";
+    assert_eq!(
+        lake.rows("SELECT count(*) FROM lake.__dynamic_tables.watermarks").unwrap()[0][0].as_deref(),
+        Some("1")
+    );
+    assert!(lake.rows(limits).unwrap().is_empty());
+    for _ in 0..2 {
+        lake.run("INSERT INTO lake.src VALUES (9, 9)").unwrap();
+        lake.another().unwrap().refresh(&request(&["t"], false)).unwrap();
+        assert_eq!(lake.rows(limits).unwrap(), [[Some("10000".to_owned())]]);
+    }
+    lake.verify().unwrap();
+}
