@@ -18,7 +18,7 @@ use crate::export;
 use crate::load;
 use crate::outside::Outside;
 use crate::relation::Relation;
-use crate::run::{Ran, Stop, asked};
+use crate::run::{LEASE, Ran, Stop, asked};
 
 /// The sources and exports of a lake. Clones share everything.
 #[derive(Clone)]
@@ -327,6 +327,11 @@ impl Exchange {
                     format!("dynamic tables read {resolved}: {}", readers.join(", ")),
                 )
                 .with_hint("Drop those first, or say KEEP TABLE: then it stays as a plain table."));
+            }
+            // A first load that is running would leave a table behind that nothing knows of.
+            if !self.registry().claim_transfer(transfer.id, "drop", LEASE)? {
+                return Err(Error::new(Code::Conflict, format!("{resolved} is being refreshed by somebody else"))
+                    .with_hint("Wait for it, or stop that, and drop it then."));
             }
             // If the process dies in between, nothing loads it again, and the same statement ends the work.
             transfer.is_suspended = true;

@@ -2,7 +2,7 @@
 
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use connection::Connections;
 use error::{Code, Result};
@@ -42,6 +42,8 @@ impl LakeSlot {
 const SHORTEST_PAUSE: Duration = Duration::from_millis(200);
 const LONGEST_PAUSE: Duration = Duration::from_secs(5);
 
+const STOPPING_INTERVAL: Duration = Duration::from_millis(20);
+
 /// Threads that run what is due until they are told to stop.
 pub struct Keeper {
     stop: Stop,
@@ -63,12 +65,19 @@ impl Keeper {
         Self { stop, threads }
     }
 
-    /// Interrupts what runs, which leaves nothing behind, and waits for the threads.
-    pub fn stop(self) {
+    /// Interrupts what runs, which leaves nothing behind, and waits so long for the threads. One that waits for a database hears
+    /// nothing until that answers, and ends with the process.
+    pub fn stop(self, limit: Duration) {
         self.stop.request();
+        let began = Instant::now();
         for thread in self.threads {
-            if thread.join().is_err() {
-                tracing::error!("a thread for sources panicked");
+            while !thread.is_finished() && began.elapsed() < limit {
+                std::thread::sleep(STOPPING_INTERVAL);
+            }
+            if !thread.is_finished() {
+                tracing::warn!("a source or an export waits for its database, and is left behind");
+            } else if thread.join().is_err() {
+                tracing::error!("a thread for sources and exports panicked");
             }
         }
     }
@@ -152,6 +161,10 @@ impl Exchange {
             // Another worker is at it.
             Err(error) if error.code() == Code::Conflict => {
                 tracing::debug!(name = %transfer.name, %error, "left to another worker");
+                false
+            }
+            Err(_) if stop.is_requested() => {
+                tracing::info!(kind = transfer.kind.as_str(), name = %transfer.name, "stopped, nothing of it has happened");
                 false
             }
             Err(error) => {

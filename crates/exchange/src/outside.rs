@@ -21,6 +21,14 @@ pub(crate) struct Outside<'a> {
 /// What the database at the other end is told about who asks.
 const APPLICATION: &str = "dynamic-tables";
 
+/// A server that the network has swallowed is noticed within two minutes: nothing else ends the wait for it.
+const LIVENESS: [(&str, &str); 4] = [
+    ("keepalives_idle", "30"),
+    ("keepalives_interval", "10"),
+    ("keepalives_count", "6"),
+    ("tcp_user_timeout", "90000"),
+];
+
 impl<'a> Outside<'a> {
     /// Opens it. Where nothing is written, the other end is told that nothing may be.
     pub fn open(session: &'a Session, connection: &Resolved, writes: bool) -> Result<Self> {
@@ -40,7 +48,8 @@ impl<'a> Outside<'a> {
                 if !writes {
                     settings.push(("default_transaction_read_only", "on".to_owned()));
                 }
-                let place = outside.place.postgres(APPLICATION, settings)?;
+                let mut place = outside.place.postgres(APPLICATION, settings)?;
+                place.keywords.extend(LIVENESS.map(|(keyword, value)| (keyword, value.to_owned())));
                 session.attach_postgres(&outside.alias, &place, !writes)
             }
             Kind::Files if writes => Err(Error::new(Code::Query, "rows are exported to PostgreSQL only")

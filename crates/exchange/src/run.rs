@@ -29,7 +29,7 @@ pub struct Ran {
 }
 
 /// How a run is held, and given up when nobody renews it.
-const LEASE: Duration = Duration::from_secs(60);
+pub(crate) const LEASE: Duration = Duration::from_secs(20);
 /// How often a run that is to stop is interrupted: it is many statements.
 const INTERRUPT_INTERVAL: Duration = Duration::from_millis(50);
 /// The first pause after a failure; it doubles with each.
@@ -108,7 +108,7 @@ impl Exchange {
         let me = format!("{worker}-{}-{}", std::process::id(), Uuid::now_v7());
         if !registry.claim_transfer(transfer.id, &me, LEASE)? {
             return Err(Error::new(Code::Conflict, format!("{} is being refreshed by somebody else", transfer.name))
-                .with_hint("Wait for it; a process that died is taken for dead after a minute."));
+                .with_hint("Wait for it; a process that died is taken for dead after 20 seconds."));
         }
         let result = self.run_claimed(transfer, trigger, full, &me, stop);
         if let Err(error) = registry.release_transfer(transfer.id, &me) {
@@ -160,9 +160,9 @@ impl Exchange {
                 run.outcome.duration_ms = took;
                 run.outcome.error_code = Some(error.code().as_str().to_owned());
                 run.outcome.error_message = Some(error.to_string());
-                progress.last_error = Some(error.to_string());
                 // That it was stopped says nothing about it.
                 if !stop.is_requested() {
+                    progress.last_error = Some(error.to_string());
                     progress.failures += 1;
                     progress.retry_at = Timestamp::now().checked_add(pause(progress.failures)).ok();
                     if progress.failures >= MOST_FAILURES && !error.is_transient() && transfer.schedule.is_some() {

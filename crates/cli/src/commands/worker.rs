@@ -66,7 +66,7 @@ pub fn run(context: &mut Context<'_>, args: &WorkerArgs) -> Result<()> {
     .run(&shutdown);
     shutdown.request();
     if let Some(keeper) = keeper {
-        keeper.stop();
+        keeper.stop(config.worker.grace_period.min(KEEPER_GRACE));
     }
     if let Some(previews) = previews {
         previews.stop(config.worker.grace_period);
@@ -82,6 +82,9 @@ pub fn run(context: &mut Context<'_>, args: &WorkerArgs) -> Result<()> {
             .with_hint("The log above, SHOW SOURCES and SHOW EXPORTS say why.")),
     }
 }
+
+/// What runs for sources and exports has had the time that refreshes had; it is only waited for until it notices.
+const KEEPER_GRACE: Duration = Duration::from_secs(5);
 
 fn connections(config: &Config) -> Result<Connections> {
     Ok(Connections::new(registry::Registry::open(&config.registry)?, Chain::of_process()?))
