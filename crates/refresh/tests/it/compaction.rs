@@ -89,8 +89,9 @@ fn many_refreshes_leave_few_files() {
         assert!(compaction.files_after < Some(compaction.files_before), "{compaction:?}");
         assert_eq!((compaction.worker.as_deref(), &compaction.error_message), (Some("worker"), &None));
     }
-    let named =
-        |state: bool| done.iter().filter(move |compaction| compaction.is_state == state).map(|of| of.name.name.as_str());
+    let named = |state: bool| {
+        done.iter().filter(move |compaction| compaction.is_state == state).map(|of| of.name.name.as_str())
+    };
     assert!(named(false).any(|name| name == "large") && named(true).all(|name| name == "grouped"));
     let commits =
         lake.rows("SELECT author FROM lake.snapshots() WHERE commit_message = 'compact main.large'").unwrap();
