@@ -207,8 +207,8 @@ fn a_catalog_that_is_away_holds_up_nothing_and_a_file_takes_events_too() {
     let began = Instant::now();
     program.ok(&["worker", "--once", "--openlineage-url", &url]);
     // It waits five seconds for what is left, and not for the catalog.
-    assert!(began.elapsed() < Duration::from_secs(60), "{:?}", began.elapsed());
-    assert_eq!(program.sql("SELECT count(*) FROM daily").trim(), "3");
+    assert!(began.elapsed() < Duration::from_secs(120), "{:?}", began.elapsed());
+    assert_eq!(program.sql("SELECT count(*) FROM daily"), ["3"]);
 
     program.sql("INSERT INTO orders VALUES (5, '2026-01-04', 1, 1)");
     std::thread::sleep(Duration::from_millis(1_100));
