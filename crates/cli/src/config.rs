@@ -63,7 +63,11 @@ impl Setting {
     /// The value as it may be shown.
     pub fn shown(&self) -> Option<String> {
         let value = self.value.as_deref()?;
-        Some(if self.key == "tokens" { "***".to_owned() } else { mask(value) })
+        Some(if matches!(self.key.as_str(), "tokens" | "openlineage-api-key") {
+            "***".to_owned()
+        } else {
+            mask(value)
+        })
     }
 
     fn invalid(&self, problem: &str, hint: &str) -> Error {
@@ -115,6 +119,10 @@ pub struct WorkerConfig {
     pub lease: worker::Lease,
     /// Whether the files of tables that were refreshed are compacted.
     pub compaction: bool,
+    /// Where events of lineage go.
+    pub lineage: Option<lineage::Target>,
+    /// The namespace of jobs and datasets in them.
+    pub lineage_namespace: String,
 }
 
 /// Settings of the server.
@@ -222,6 +230,8 @@ impl Config {
             queues: find(&settings, "queues").map(queues).transpose()?.unwrap_or_default(),
             lease: lease(required(&settings, "lease")?, required(&settings, "heartbeat-interval")?)?,
             compaction: on_or_off(required(&settings, "compaction")?)?,
+            lineage: lineage(&settings)?,
+            lineage_namespace: text(&settings, "openlineage-namespace").unwrap_or_default(),
         };
         let server = ServerConfig {
             listen: listen(required(&settings, "listen")?)?,
@@ -327,8 +337,12 @@ fn resolve_settings(matches: &ArgMatches) -> Result<Vec<Setting>> {
     Ok(settings)
 }
 
-/// Names that settings have in existing installations of preview workers, in the order in which they count.
-const SYNONYMS: [(&str, &[&str]); 7] = [
+/// Names that settings have elsewhere, in existing installations of preview workers and in other programs that send
+/// lineage, in the order in which they count.
+const SYNONYMS: [(&str, &[&str]); 10] = [
+    ("openlineage-url", &["OPENLINEAGE_URL"]),
+    ("openlineage-api-key", &["OPENLINEAGE_API_KEY"]),
+    ("openlineage-namespace", &["OPENLINEAGE_NAMESPACE"]),
     ("preview-worker", &["WORKER_ENABLED"]),
     ("preview-soft-limit", &["WORKER_TASK_SOFT_TIME_LIMIT", "TASK_SOFT_TIME_LIMIT"]),
     ("preview-hard-limit", &["WORKER_TASK_HARD_TIME_LIMIT", "TASK_HARD_TIME_LIMIT"]),
@@ -629,6 +643,15 @@ fn tls(settings: &[Setting]) -> Result<Option<server::Tls>> {
             Err(alone.invalid("TLS takes two files", "Give both --tls-certificate and --tls-key."))
         }
     }
+}
+
+fn lineage(settings: &[Setting]) -> Result<Option<lineage::Target>> {
+    let Some(setting) = find(settings, "openlineage-url").filter(|setting| setting.value.is_some()) else {
+        return Ok(None);
+    };
+    let target =
+        lineage::Target::parse(setting.value.as_deref().unwrap_or_default(), text(settings, "openlineage-api-key"));
+    target.map(Some).map_err(|error| error.with_context("from", setting.origin.to_string()))
 }
 
 fn tokens(setting: &Setting) -> Result<server::Tokens> {

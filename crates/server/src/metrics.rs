@@ -185,6 +185,12 @@ impl Metrics {
         registry.register("compaction_duration_seconds", "How long it took to rewrite files", duration);
         registry.register("errors", "Failures of refreshes and requests", self.errors.clone());
         registry.register("http_requests", "Requests that were answered", self.requests.clone());
+        let told: Family<Labels, Counter> = Family::default();
+        let lineage::Counts { sent, dropped } = lineage::counts();
+        for (result, count) in [("sent", sent), ("dropped", dropped)] {
+            told.get_or_create(&vec![("result", result.to_owned())]).inc_by(count);
+        }
+        registry.register("lineage_events", "Events of lineage by what became of them", told);
     }
 }
 

@@ -61,6 +61,11 @@ impl<Open: Fn(Opening) -> Result<DynamicTables>> Worker<Open> {
         Self { options, identity, open, running: Running::default() }
     }
 
+    /// Its name in history and logs.
+    pub fn name(&self) -> &str {
+        self.identity.as_str()
+    }
+
     /// Works until the shutdown is requested.
     ///
     /// # Errors

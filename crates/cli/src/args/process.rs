@@ -156,4 +156,17 @@ pub struct WorkerSettingArgs {
     #[arg(long, value_name = "on|off", env = "DYNAMIC_TABLES_COMPACTION", hide_env_values = true)]
     #[arg(default_value = "on")]
     pub compaction: Option<String>,
+
+    /// Where OpenLineage events of refreshes go: an address, `file:PATH` or `console` [default: nowhere]
+    #[arg(long, value_name = "TARGET", env = "DYNAMIC_TABLES_OPENLINEAGE_URL", hide_env_values = true)]
+    pub openlineage_url: Option<String>,
+
+    /// The key that is shown to the catalog of lineage. Rather in the environment or the file than here
+    #[arg(long, value_name = "KEY", env = "DYNAMIC_TABLES_OPENLINEAGE_API_KEY", hide_env_values = true)]
+    pub openlineage_api_key: Option<String>,
+
+    /// The namespace of jobs and datasets in these events
+    #[arg(long, value_name = "NAME", env = "DYNAMIC_TABLES_OPENLINEAGE_NAMESPACE", hide_env_values = true)]
+    #[arg(default_value = "dynamic-tables")]
+    pub openlineage_namespace: Option<String>,
 }

@@ -8,6 +8,7 @@ use ::worker::{Opening, Options, Shutdown, Worker};
 use connection::{Chain, Connections};
 use error::{Code, Error, Result};
 use exchange::{Exchange, Keeper, KeeperOptions, LakeSlot, Stop};
+use lineage::Lineage;
 use preview::{PreviewWorker, Previews, WorkerOptions};
 
 use crate::args::WorkerArgs;
@@ -30,12 +31,13 @@ pub fn run(context: &mut Context<'_>, args: &WorkerArgs) -> Result<()> {
     };
     let shutdown = Shutdown::new();
     shutdown.on_signals()?;
-    // The lake is made by whoever comes first, so the server opens what the worker has opened once.
-    let served = if args.serve {
+    // The lake is made by whoever comes first, so that others open what the worker has opened once.
+    if args.serve || config.worker.lineage.is_some() {
         drop(open(config, Opening::First)?);
-        Some(serve::open(config)?.start(&shutdown))
-    } else {
-        None
+    }
+    let served = match args.serve {
+        true => Some(serve::open(config)?.start(&shutdown)),
+        false => None,
     };
     // Only who is told so serves this queue: it takes no lake, and others need not look for previews.
     let previews = match config.worker.queues.iter().any(|queue| queue == preview::QUEUE) && !args.once {
@@ -51,7 +53,7 @@ pub fn run(context: &mut Context<'_>, args: &WorkerArgs) -> Result<()> {
         false => None,
     };
     let failed_sources = Cell::new(0);
-    let worked = Worker::new(options, |opening| {
+    let worker = Worker::new(options, |opening| {
         // Some catalogs take one opener at a time.
         slot.put(None);
         let tables = open(config, opening)?;
@@ -62,9 +64,17 @@ pub fn run(context: &mut Context<'_>, args: &WorkerArgs) -> Result<()> {
         }
         slot.put(Some(tables.lake().clone()));
         Ok(tables)
-    })
-    .run(&shutdown);
+    });
+    let lineage = config.worker.lineage.as_ref().map(|target| {
+        let registry = registry::Registry::open(&config.registry)?;
+        Ok::<_, Error>(Lineage::follow(registry, worker.name(), target, &config.worker.lineage_namespace))
+    });
+    let lineage = lineage.transpose()?;
+    let worked = worker.run(&shutdown);
     shutdown.request();
+    if let Some(lineage) = lineage {
+        lineage.end();
+    }
     if let Some(keeper) = keeper {
         keeper.stop(config.worker.grace_period.min(KEEPER_GRACE));
     }

@@ -16,41 +16,44 @@ fn value(program: &Program, key: &str, arguments: &[&str], environment: &[(&str,
 #[test]
 fn defaults() {
     assert_snapshot!(Program::new().ok(&["config"]), @r"
-    setting              value                        from
-    duckdb-path          ducklake:sqlite:lake.sqlite  default
-    data-path            lake_data                    default
-    lake-alias           lake                         default
-    schema               main                         default
-    metadata-schema                                   default
-    pg-url               dynamic_tables.sqlite        default
-    duckdb-settings                                   default
-    extension-directory                               default
-    log-level                                         default
-    log-format           text                         default
-    format               table                        default
-    poll-interval        60                           default
-    grace-period         30                           default
-    worker-name                                       default
-    concurrency          2                            default
-    queues                                            default
-    lease                300                          default
-    heartbeat-interval   30                           default
-    compaction           on                           default
-    listen               127.0.0.1:8642               default
-    flight                                            default
-    tls-certificate                                   default
-    tls-key                                           default
-    audit-log                                         default
-    tokens                                            default
-    max-queries          4                            default
-    query-timeout        60                           default
-    requests-per-second  200                          default
-    preview-worker       false                        default
-    preview-soft-limit   120                          default
-    preview-hard-limit   180                          default
-    preview-row-limit    100                          default
-    preview-memory       1GB                          default
-    preview-concurrency  4                            default
+    setting                value                        from
+    duckdb-path            ducklake:sqlite:lake.sqlite  default
+    data-path              lake_data                    default
+    lake-alias             lake                         default
+    schema                 main                         default
+    metadata-schema                                     default
+    pg-url                 dynamic_tables.sqlite        default
+    duckdb-settings                                     default
+    extension-directory                                 default
+    log-level                                           default
+    log-format             text                         default
+    format                 table                        default
+    poll-interval          60                           default
+    grace-period           30                           default
+    worker-name                                         default
+    concurrency            2                            default
+    queues                                              default
+    lease                  300                          default
+    heartbeat-interval     30                           default
+    compaction             on                           default
+    openlineage-url                                     default
+    openlineage-api-key                                 default
+    openlineage-namespace  dynamic-tables               default
+    listen                 127.0.0.1:8642               default
+    flight                                              default
+    tls-certificate                                     default
+    tls-key                                             default
+    audit-log                                           default
+    tokens                                              default
+    max-queries            4                            default
+    query-timeout          60                           default
+    requests-per-second    200                          default
+    preview-worker         false                        default
+    preview-soft-limit     120                          default
+    preview-hard-limit     180                          default
+    preview-row-limit      100                          default
+    preview-memory         1GB                          default
+    preview-concurrency    4                            default
     ");
 }
 

@@ -11,6 +11,7 @@ mod demo;
 mod doctor;
 mod information;
 mod lifecycle;
+mod lineage;
 mod operators;
 mod output;
 mod program;
