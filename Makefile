@@ -76,9 +76,10 @@ faults: ## Kill, stop, cut off and fail workers at every step: SEED=1 FAULTS=300
 		$(if $(WORKERS),--workers $(WORKERS)) $(if $(SECONDS),--seconds $(SECONDS)) $(if $(KEEP),--keep $(KEEP))
 
 bench = cargo build --release --package dynamic-tables-bench $(features) && "$$CARGO_TARGET_DIR/release/bench" $(if $(ONLY),--only $(ONLY)) \
-	$(if $(OUTPUT),--output $(OUTPUT)) $(if $(ORDERS),--orders $(ORDERS))
+	$(if $(OUTPUT),--output $(OUTPUT)) $(if $(ORDERS),--orders $(ORDERS)) $(if $(BASELINE),--baseline $(BASELINE))
 
-# ONLY=poll,many runs some of them, OUTPUT=file keeps the figures as JSON, ORDERS=n fixes the size of the sources of `refresh`.
+# ONLY=poll,many runs some of them, OUTPUT=file keeps the figures as JSON, ORDERS=n fixes the size of the sources of `refresh`, and
+# BASELINE=file, the OUTPUT of an earlier run, makes it fail if a ratio is more than 20 % worse than there.
 bench: ## Measure refreshes of many shapes, how tables age, polls, many tables, several workers and short lags
 	@QUIET=1 scripts/setup
 	@$(environment) && $(bench)

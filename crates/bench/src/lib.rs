@@ -5,6 +5,7 @@
 
 pub mod aging;
 pub mod figures;
+pub mod gate;
 pub mod machine;
 pub mod page;
 pub mod refreshing;

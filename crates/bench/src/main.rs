@@ -1,16 +1,18 @@
 //! `make bench`: runs the benchmarks, prints their tables and writes them down.
 
 use std::io::Write as _;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Instant;
 
+use bench::gate::Comparison;
 use bench::machine::Machine;
 use bench::page::Page;
 use bench::report::{Report, Scene};
 use bench::{aging, refreshing, scheduling};
 use clap::Parser;
 use error::{Code, Error, Result};
+use serde_json::Value;
 use testkit::lake::ThrowAway;
 
 /// Measures whole refreshes and whole workers over real lakes.
@@ -31,8 +33,11 @@ struct Arguments {
     /// Write benchmarks.md and its charts into this folder.
     #[arg(long, value_name = "FOLDER")]
     page: Option<PathBuf>,
-    /// Measure nothing, but take the figures of an earlier run's --output.
-    #[arg(long, value_name = "FILE", requires = "page", conflicts_with_all = ["quick", "orders", "only", "output"])]
+    /// Compare the ratios with those of an earlier run's --output, and fail if one is more than 20 % worse.
+    #[arg(long, value_name = "FILE")]
+    baseline: Option<PathBuf>,
+    /// Measure nothing, but take the figures of an earlier run's --output, for --page or --baseline.
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["quick", "orders", "only", "output"])]
     from: Option<PathBuf>,
 }
 
@@ -58,12 +63,17 @@ fn main() -> ExitCode {
 }
 
 fn run(arguments: &Arguments) -> Result<()> {
-    if let (Some(from), Some(folder)) = (&arguments.from, &arguments.page) {
-        let text = std::fs::read_to_string(from)
-            .map_err(|cause| Error::new(Code::Configuration, format!("{}: {cause}", from.display())))?;
-        let report = serde_json::from_str(&text)
-            .map_err(|cause| Error::new(Code::Configuration, format!("{} is no report: {cause}", from.display())))?;
-        return Page::of(&report)?.write(folder);
+    // Before an hour is spent on measuring.
+    let baseline = arguments.baseline.as_deref().map(read_report).transpose()?;
+    if let Some(from) = &arguments.from {
+        let report = read_report(from)?;
+        if let Some(folder) = &arguments.page {
+            Page::of(&report)?.write(folder)?;
+        } else if baseline.is_none() {
+            return Err(Error::new(Code::Configuration, "nothing is to be done with the figures")
+                .with_hint("Say --page or --baseline."));
+        }
+        return baseline.map_or(Ok(()), |baseline| hold_against(&baseline, &report));
     }
     let known = |name: &String| SCENES.iter().any(|(known, _)| known == name);
     if let Some(unknown) = arguments.only.iter().find(|name| !known(name)) {
@@ -93,10 +103,29 @@ fn run(arguments: &Arguments) -> Result<()> {
         std::fs::write(path, json)
             .map_err(|cause| Error::new(Code::Resource, format!("{}: {cause}", path.display())))?;
     }
+    let report = serde_json::to_value(&report).map_err(in_json)?;
     if let Some(folder) = &arguments.page {
-        Page::of(&serde_json::to_value(&report).map_err(in_json)?)?.write(folder)?;
+        Page::of(&report)?.write(folder)?;
     }
-    Ok(())
+    baseline.map_or(Ok(()), |baseline| hold_against(&baseline, &report))
+}
+
+/// The figures that an earlier run wrote down.
+fn read_report(path: &Path) -> Result<Value> {
+    let text = std::fs::read_to_string(path)
+        .map_err(|cause| Error::new(Code::Configuration, format!("{}: {cause}", path.display())))?;
+    serde_json::from_str(&text)
+        .map_err(|cause| Error::new(Code::Configuration, format!("{} is no report: {cause}", path.display())))
+}
+
+/// Prints what moved since an earlier run, and fails if something got worse.
+fn hold_against(baseline: &Value, report: &Value) -> Result<()> {
+    let comparison = Comparison::of(baseline, report)?;
+    say(&comparison.markdown())?;
+    match comparison.regressions() {
+        0 => Ok(()),
+        count => Err(Error::new(Code::Resource, format!("{count} ratios are worse than in the earlier run"))),
+    }
 }
 
 /// The version of the engine that is linked.

@@ -24,6 +24,7 @@ mod sql;
 mod status;
 mod suspend;
 mod top;
+mod transfer;
 mod validate;
 mod verify;
 mod worker;

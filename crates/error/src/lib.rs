@@ -133,6 +133,19 @@ impl Error {
         self
     }
 
+    /// Moves the place from one statement into the whole text it was taken from, at so many bytes from its start. A
+    /// place in the whole text stays.
+    #[must_use]
+    pub fn within(self, text: &str, offset: usize) -> Self {
+        match self.span() {
+            Some(span) if span.text.len() < text.len() => {
+                let span = Span::new(text, offset + span.offset, span.length);
+                self.with_span(span)
+            }
+            _ => self,
+        }
+    }
+
     /// Takes the place away, where the text it lies in is not the reader's.
     #[must_use]
     pub fn without_span(mut self) -> Self {
@@ -227,5 +240,13 @@ mod tests {
         assert!(Error::new(Code::Conflict, "x").is_transient());
         assert!(!Error::new(Code::Query, "x").is_transient());
         assert!(Error::new(Code::Resource, "x").with_transient(true).is_transient());
+    }
+    #[test]
+    fn a_place_in_a_statement_becomes_one_in_the_text_around_it() {
+        let text = "SELECT 1; SELECT oops";
+        let error = Error::new(Code::Query, "x").with_span(Span::new("SELECT oops", 7, 4)).within(text, 10);
+        let placed = error.span().unwrap();
+        assert_eq!(&text[placed.offset..placed.offset + placed.length], "oops");
+        assert_eq!(error.within(text, 10).span().unwrap().offset, 17);
     }
 }

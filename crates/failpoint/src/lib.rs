@@ -15,7 +15,7 @@ pub use arm::{CONTROL, FAULTS, LIFELINE, LOG, arm, injected};
 pub use fail;
 
 /// Every step at which something can be made to happen, in the order in which a refresh comes by.
-pub const POINTS: [&str; 22] = [
+pub const POINTS: [&str; 23] = [
     // A table is registered and about to be filled for the first time.
     "first-refresh",
     // A worker looks what is due.
@@ -48,6 +48,8 @@ pub const POINTS: [&str; 22] = [
     // The registry's own transactions.
     "registry-commit",
     "registry-committed",
+    // The lake has renamed a table; the registry is about to hear of it.
+    "renamed",
 ];
 
 /// A step at which a test can let the process die, stop, or, in a function that gives a `Result`, fail.

@@ -80,6 +80,9 @@ const ACTIONS: [(&str, usize); 7] =
 /// Steps that only the creation of tables comes by.
 const AT_CREATION: [&str; 2] = ["first-refresh", "watermarks-created"];
 
+/// Steps that neither workers nor the creation of tables come by.
+const ELSEWHERE: [&str; 1] = ["renamed"];
+
 /// A fault at a step.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Fault {
@@ -117,7 +120,7 @@ impl Deck {
         if let Some(fault) = self.left.pop() {
             return fault;
         }
-        for point in POINTS.iter().filter(|point| !AT_CREATION.contains(point)) {
+        for point in POINTS.iter().filter(|point| !AT_CREATION.contains(point) && !ELSEWHERE.contains(point)) {
             for (action, weight) in ACTIONS {
                 self.left.extend(vec![Fault { point, action }; weight]);
             }
@@ -135,6 +138,7 @@ impl Deck {
 /// A fault for a process that creates tables: what can be done again.
 pub fn at_creation(random: &mut StdRng) -> String {
     let point = POINTS.iter().filter(|point| !matches!(**point, "look" | "adopt" | "changes-read"));
+    let point = point.filter(|point| !ELSEWHERE.contains(point));
     let points: Vec<_> = point.collect();
     let point = points.choose(random).map_or("first-refresh", |point| **point);
     let time = if AT_CREATION.contains(&point) && point != "first-refresh" { 1 } else { random.random_range(1..=6) };

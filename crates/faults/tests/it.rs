@@ -92,6 +92,38 @@ fn quiet() -> (Place, Session) {
     (place, session)
 }
 
+/// Runs the program; its exit code, none if it was killed.
+fn run_program(place: &Place, arguments: &[&str], faults: Option<&str>) -> Option<i32> {
+    let program = program();
+    let mut command = program.command();
+    command.args(arguments).args(place.arguments(None));
+    if let Some(faults) = faults {
+        command.env(failpoint::FAULTS, faults);
+    }
+    let run = program.run(command, place.folder(), Duration::from_secs(300)).unwrap().unwrap();
+    assert!(run.code != Some(2), "{}{}", run.stdout, run.stderr);
+    run.code
+}
+
+#[test]
+fn a_renaming_that_was_killed_between_lake_and_registry_is_finished() {
+    let (place, session) = quiet();
+    let named = |name: &str| session.query(&format!("SELECT count(*) FROM lake.main.{name}")).is_ok();
+    for (next, finished) in [
+        (vec!["rename", "copies", "said_again"], "said_again"),
+        (vec!["refresh", "said_again"], "refreshed"),
+        (vec!["drop", "refreshed", "--cascade"], "dropped"),
+    ] {
+        let before = if next[0] == "rename" { "copies" } else { next[1] };
+        assert_eq!(run_program(&place, &["rename", before, finished], Some("renamed=kill")), None);
+        assert!(named(finished) && !named(before));
+        assert_eq!(run_program(&place, &next, None), Some(0), "{next:?}");
+        assert_eq!(named(finished), finished != "dropped");
+        assert_eq!(run_program(&place, &["verify"], None), Some(0));
+    }
+    assert_eq!(run_program(&place, &["describe", "refreshed"], None), Some(1));
+}
+
 fn look_for_a_moment(session: &Session) -> Seen {
     let stop = AtomicBool::new(false);
     std::thread::scope(|scope| {
@@ -143,7 +175,11 @@ fn faults_come_by_at_every_step() {
     let mut deck = Deck::new(1);
     let dealt: BTreeSet<&str> = (0..400).map(|_| deck.deal(true).point).collect();
     let missing: Vec<&str> = POINTS.into_iter().filter(|point| !dealt.contains(point)).collect();
-    assert_eq!(missing, ["first-refresh", "watermarks-created"], "these come by when tables are created");
+    assert_eq!(
+        missing,
+        ["first-refresh", "watermarks-created", "renamed"],
+        "these come by when tables are created or renamed"
+    );
     assert!((0..400).all(|_| deck.deal(false).action != "cut"));
 }
 

@@ -1,9 +1,10 @@
 //! Opening a lake: settings, extensions, secrets, attach, lake options, in this order.
 
 use std::cell::Cell;
+use std::cell::RefCell;
 use std::fmt;
 use std::path::Path;
-use std::sync::atomic::AtomicBool;
+use std::sync::atomic::{AtomicBool, AtomicI64};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use duckdb::{Config, Connection};
@@ -28,10 +29,10 @@ pub(crate) struct Shared {
     pub(crate) metadata: String,
     pub(crate) kind: CatalogKind,
     pub(crate) read_only: bool,
-    /// Whether the table of watermarks is known to exist.
-    pub(crate) watermarks_exist: AtomicBool,
-    /// Held by whoever inserts rows that must not be inlined.
-    pub(crate) without_inlining: Mutex<()>,
+    /// The id of the table of watermarks; 0 where it is not known to exist.
+    pub(crate) watermarks: AtomicI64,
+    /// Whether options of the lake may say which rows go to its catalog.
+    pub(crate) has_inlining_options: AtomicBool,
     data_path: String,
     per_session: Vec<String>,
     /// What a work session runs besides.
@@ -88,16 +89,19 @@ impl Lake {
             metadata,
             kind: location.kind(),
             read_only: opening.read_only(),
-            watermarks_exist: AtomicBool::new(false),
+            watermarks: AtomicI64::new(0),
+            has_inlining_options: AtomicBool::new(false),
             data_path,
-            without_inlining: Mutex::new(()),
             per_session: applied.per_session,
             for_work,
             connection: Mutex::new(connection),
         };
         let lake = Self { shared: Arc::new(shared) };
         // A schema that does not exist is found now, not at the first query.
-        lake.session()?;
+        let session = lake.session()?;
+        if !lake.read_only() {
+            session.look_for_inlining_options()?;
+        }
         Ok(lake)
     }
 
@@ -188,7 +192,7 @@ impl Lake {
             run(&connection, statement)?;
         }
         run(&connection, path)?;
-        Ok(Session { connection, lake: Arc::clone(shared), transaction: None })
+        Ok(Session { connection, lake: Arc::clone(shared), transaction: None, scans: RefCell::default() })
     }
 }
 

@@ -7,7 +7,6 @@ use std::collections::HashMap;
 use error::{Code, Error, Result};
 use sql::names::{TableName, quote_literal};
 
-use crate::publish::AUTHOR;
 use crate::table::list;
 use crate::{Provenance, Session};
 
@@ -22,6 +21,8 @@ pub struct Stored {
     pub deleted: u64,
     /// Of these, rows in files that are small beside the largest.
     pub in_small_files: u64,
+    /// Of these, rows in files that are older than the order in which the table's rows are written now.
+    pub unsorted: u64,
     /// Rows in the catalog itself, those that went included: both are read with every scan.
     pub inlined: u64,
 }
@@ -47,12 +48,15 @@ impl Session {
             return Ok(vec![None; names.len()]);
         }
         let (files, deletes) = (self.metadata("ducklake_data_file"), self.metadata("ducklake_delete_file"));
+        // A merged file begins where the oldest of its parts began, but its number is a new one.
+        let (sorts, snapshots) = (self.metadata("ducklake_sort_info"), self.metadata("ducklake_snapshot"));
         let known_listed = list(&known);
         // A flush leaves delete files also for data files that are no part of the table any more.
         let sql = format!(
             "SELECT f.table_id::BIGINT, count(*)::BIGINT, sum(f.record_count)::BIGINT, \
                coalesce(sum(d.gone), 0)::BIGINT, \
-               coalesce(sum(f.record_count) FILTER (f.record_count * {SMALL} < l.largest), 0)::BIGINT \
+               coalesce(sum(f.record_count) FILTER (f.record_count * {SMALL} < l.largest), 0)::BIGINT, \
+               coalesce(sum(f.record_count) FILTER (f.begin_snapshot < s.since AND f.data_file_id < s.next_file), 0)::BIGINT \
              FROM {files} AS f \
              JOIN (SELECT table_id, max(record_count) AS largest FROM {files} \
                    WHERE table_id IN ({known_listed}) AND end_snapshot IS NULL GROUP BY table_id) AS l \
@@ -60,6 +64,10 @@ impl Session {
              LEFT JOIN (SELECT data_file_id, max(delete_count) AS gone FROM {deletes} \
                    WHERE table_id IN ({known_listed}) AND end_snapshot IS NULL GROUP BY data_file_id) AS d \
                ON d.data_file_id = f.data_file_id \
+             LEFT JOIN (SELECT i.table_id, i.begin_snapshot AS since, n.next_file_id AS next_file FROM {sorts} AS i \
+                   JOIN {snapshots} AS n ON n.snapshot_id = i.begin_snapshot \
+                   WHERE i.table_id IN ({known_listed}) AND i.end_snapshot IS NULL) AS s \
+               ON s.table_id = f.table_id \
              WHERE f.table_id IN ({known_listed}) AND f.end_snapshot IS NULL GROUP BY f.table_id"
         );
         let counts = self.rows(&sql, |row| {
@@ -69,6 +77,7 @@ impl Session {
                 rows: count(2)?,
                 deleted: count(3)?,
                 in_small_files: count(4)?,
+                unsorted: count(5)?,
                 inlined: 0,
             };
             Ok((row.get(0)?, stored))
@@ -91,10 +100,12 @@ impl Session {
     pub fn compact(&self, table: &TableName, compaction: Compaction) -> Result<()> {
         let (alias, schema, name) =
             (quote_literal(&self.lake.alias), quote_literal(&table.schema), quote_literal(&table.name));
+        let compacting = format!("compact {table}");
         // Each in a commit of its own: one sees only what was committed before it.
         if compaction.flush {
             self.in_commit(
                 table,
+                &compacting,
                 &format!("CALL ducklake_flush_inlined_data({alias}, schema_name => {schema}, table_name => {name})"),
             )?;
         }
@@ -104,28 +115,24 @@ impl Session {
         let before = self.column_statistics(table)?;
         let rewrite =
             format!("CALL ducklake_rewrite_data_files({alias}, {name}, schema => {schema}, delete_threshold => 0)");
-        let committed = self.in_commit(table, &rewrite)?;
+        let committed = self.in_commit(table, &compacting, &rewrite)?;
         if committed {
             self.widen_statistics(table, &before)?;
         }
-        self.in_commit(table, &format!("CALL ducklake_merge_adjacent_files({alias}, {name}, schema => {schema})"))?;
+        let merge = format!("CALL ducklake_merge_adjacent_files({alias}, {name}, schema => {schema})");
+        self.in_commit(table, &compacting, &merge)?;
         Ok(())
     }
 
-    /// Runs one function of DuckLake's maintenance. Whether something was committed meanwhile, by it or by others.
-    fn in_commit(&self, table: &TableName, call: &str) -> Result<bool> {
+    /// Runs a statement that changes how a table lies and none of its rows, in a commit that says so. Whether something was
+    /// committed meanwhile, by it or by others.
+    pub(crate) fn in_commit(&self, table: &TableName, message: &str, statement: &str) -> Result<bool> {
         let before = self.current_snapshot()?.id;
         let extra_info = Provenance { refreshes: Vec::new(), compacted: vec![table.to_string()] }.to_json()?;
         let work = || -> Result<()> {
             self.execute("BEGIN")?;
-            self.execute(&format!(
-                "CALL {}.set_commit_message({}, {}, extra_info => {})",
-                self.quoted_alias(),
-                quote_literal(AUTHOR),
-                quote_literal(&format!("compact {table}")),
-                quote_literal(&extra_info)
-            ))?;
-            self.execute(call)?;
+            self.say_what_the_commit_is(message, &extra_info)?;
+            self.execute(statement)?;
             self.execute("COMMIT")?;
             Ok(())
         };

@@ -69,6 +69,12 @@ impl Happened {
         last.map_or(from, |(snapshot, _)| snapshot)
     }
 
+    /// The tables whose files were maintained after a snapshot; `None` stands for any.
+    pub(crate) fn maintained_after(&self, after: SnapshotId) -> impl Iterator<Item = Option<i64>> {
+        let made = self.snapshots.iter().filter(move |(id, _)| *id > after).flat_map(|(_, made)| made);
+        made.filter(|made| made.kind == ChangeKind::Compacted).map(|made| made.table_id)
+    }
+
     /// The snapshots of a window that did nothing but maintenance.
     pub(crate) fn maintenance(&self, from: SnapshotId, to: SnapshotId) -> Vec<SnapshotId> {
         let within = self.snapshots.iter().filter(|(id, _)| *id > from && *id <= to);

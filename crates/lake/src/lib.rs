@@ -17,18 +17,23 @@ mod compact;
 pub mod extensions;
 mod failure;
 mod happened;
+mod inlining;
 mod look;
 mod options;
+mod outside;
 mod peace;
 mod provenance;
 mod publish;
 mod sandbox;
+mod scans;
 mod secrets;
 mod session;
 mod settings;
 mod snapshot;
+mod sorting;
 mod stream;
 mod table;
+mod watermarks;
 mod window;
 mod windows;
 
@@ -38,17 +43,19 @@ pub use compact::{Compaction, Stored};
 pub use duckdb::arrow::{array::RecordBatch, datatypes::SchemaRef};
 pub use failure::mask;
 pub use happened::Happened;
+pub use inlining::loses_in_catalog;
 pub use look::Look;
 pub use options::Options;
+pub use outside::{PostgresPlace, Storage};
 pub use provenance::{Provenance, ProvenanceEntry};
-pub use publish::{
-    BOOKKEEPING_SCHEMA, Delete, NotPublished, Publication, Receipt, TableChange, Watermark, WatermarkMove,
-    loses_in_catalog,
-};
-pub use sandbox::{PostgresPlace, Sandbox, SandboxLimits, Storage};
+pub use publish::{Delete, NotPublished, Publication, Receipt, TableChange};
+pub use sandbox::{Sandbox, SandboxLimits};
+pub use scans::Scan;
 pub use session::{InterruptHandle, Rows, Session, Spent, spent};
 pub use settings::Settings;
 pub use snapshot::{Change, ChangeKind, Changes, Snapshot, SnapshotId};
+pub use sorting::{is_same_order, sort_statement};
 pub use stream::{Parameter, Parameters, Take};
 pub use table::{Column, Table};
+pub use watermarks::{BOOKKEEPING_SCHEMA, Watermark, WatermarkMove};
 pub use window::{Break, Window, WindowRule, at_sql};

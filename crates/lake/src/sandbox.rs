@@ -10,6 +10,7 @@ use sql::names::{quote_identifier, quote_literal};
 
 use crate::attach::{forbid_wrong_optimizations, run};
 use crate::failure::translate;
+use crate::outside::{self, PostgresPlace, Storage};
 use crate::session::InterruptHandle;
 use crate::stream::stream_rows;
 use crate::{Parameters, Take, extensions};
@@ -25,47 +26,6 @@ pub struct SandboxLimits {
     pub disk: String,
 }
 
-/// How to get into a PostgreSQL database. Shows no password.
-#[derive(Clone)]
-pub struct PostgresPlace {
-    /// The host.
-    pub host: String,
-    /// The port.
-    pub port: String,
-    /// The database.
-    pub database: String,
-    /// The user.
-    pub user: String,
-    /// The password, if there is one.
-    pub password: Option<String>,
-    /// More of libpq's keywords and their values, such as `sslmode`.
-    pub keywords: Vec<(&'static str, String)>,
-    /// Settings of the server for the session, such as `statement_timeout`; left out where the server does not know them.
-    pub session: Vec<(&'static str, String)>,
-}
-
-/// How to get at files in object storage. Shows no secret.
-#[derive(Clone, Default)]
-pub struct Storage {
-    /// What goes into the secret: DuckDB's names and their values.
-    pub settings: Vec<(&'static str, String)>,
-}
-
-impl fmt::Debug for PostgresPlace {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("PostgresPlace")
-            .field("host", &self.host)
-            .field("database", &self.database)
-            .finish_non_exhaustive()
-    }
-}
-
-impl fmt::Debug for Storage {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Storage").finish_non_exhaustive()
-    }
-}
-
 /// The engine.
 pub struct Sandbox {
     connection: Connection,
@@ -76,24 +36,6 @@ impl fmt::Debug for Sandbox {
         f.debug_struct("Sandbox").finish_non_exhaustive()
     }
 }
-
-/// In which form a file holds rows, by the end of its name; the first that there is counts.
-const FORMS: [(&str, &str); 14] = [
-    (".parquet", "read_parquet"),
-    (".csv", "read_csv"),
-    (".csv.gz", "read_csv"),
-    (".tsv", "read_csv"),
-    (".json", "read_json"),
-    (".jsonl", "read_json"),
-    (".ndjson", "read_json"),
-    (".json.gz", "read_json"),
-    ("/*.parquet", "read_parquet"),
-    ("/**/*.parquet", "read_parquet"),
-    ("/*.csv", "read_csv"),
-    ("/*.csv.gz", "read_csv"),
-    ("/*.json", "read_json"),
-    ("/*.jsonl", "read_json"),
-];
 
 impl Sandbox {
     /// Starts the engine. It spills into `folder` and loads extensions from this directory, if one is given.
@@ -130,45 +72,7 @@ impl Sandbox {
 
     /// Attaches a PostgreSQL database for reading. The password is in no setting and no catalog afterwards.
     pub fn attach_postgres(&self, alias: &str, place: &PostgresPlace) -> Result<()> {
-        self.load("postgres_scanner")?;
-        let mut parts = vec!["TYPE postgres".to_owned()];
-        for (name, value) in
-            [("HOST", &place.host), ("PORT", &place.port), ("DATABASE", &place.database), ("USER", &place.user)]
-        {
-            parts.push(format!("{name} {}", quote_literal(value)));
-        }
-        if let Some(password) = &place.password {
-            parts.push(format!("PASSWORD {}", quote_literal(password)));
-        }
-        run(&self.connection, &format!("CREATE TEMPORARY SECRET sandbox_postgres ({})", parts.join(", ")))?;
-        let options: Vec<String> = place.session.iter().map(|(name, value)| format!("-c {name}={value}")).collect();
-        let mut keywords = place.keywords.clone();
-        keywords.push(("options", options.join(" ")));
-        let attach = |keywords: &[(&'static str, String)]| {
-            let words: Vec<String> = keywords
-                .iter()
-                .map(|(name, value)| format!("{name}='{}'", value.replace('\\', "\\\\").replace('\'', "\\'")))
-                .collect();
-            run(
-                &self.connection,
-                &format!(
-                    "ATTACH {} AS {} (TYPE postgres, READ_ONLY, SECRET sandbox_postgres)",
-                    quote_literal(&words.join(" ")),
-                    quote_identifier(alias)
-                ),
-            )
-        };
-        let mut attached = attach(&keywords);
-        // An older server, or a pooler in front of it, that does not take these.
-        if attached.as_ref().is_err_and(|error| {
-            ["unrecognized configuration parameter", "unsupported startup parameter"]
-                .iter()
-                .any(|mark| error.message().contains(mark))
-        }) {
-            attached = attach(&place.keywords);
-        }
-        run(&self.connection, "DROP SECRET sandbox_postgres")?;
-        attached
+        outside::attach_postgres(&self.connection, alias, place, true)
     }
 
     /// Attaches a DuckLake for reading; where its data files are.
@@ -216,18 +120,7 @@ impl Sandbox {
         let catalog = quote_identifier(alias);
         run(&self.connection, &format!("ATTACH ':memory:' AS {catalog}"))?;
         for name in names {
-            let plain = name.chars().all(|c| c.is_alphanumeric() || matches!(c, '_' | '-' | '.' | ' ' | '/'));
-            let stays =
-                !name.starts_with('/') && !name.split('/').any(|part| part.is_empty() || part.starts_with('.'));
-            if !plain || !stays {
-                return Err(Error::new(Code::Query, format!("{name:?} is not the name of a file or folder there")));
-            }
-            let Some((path, function)) = self.find(root, name)? else {
-                return Err(Error::new(Code::Query, format!("there is no file or folder of the name {name}"))
-                    .with_hint(
-                        "A table is a file such as NAME.parquet, NAME.csv or NAME.json, or a folder of such files.",
-                    ));
-            };
+            let (path, function) = outside::find_files(&self.connection, root, name)?;
             run(
                 &self.connection,
                 &format!(
@@ -240,35 +133,9 @@ impl Sandbox {
         Ok(())
     }
 
-    /// The pattern of the files that hold the rows of a name, and the function that reads them.
-    fn find(&self, root: &str, name: &str) -> Result<Option<(String, &'static str)>> {
-        let root = root.trim_end_matches('/');
-        for (end, function) in FORMS {
-            let path = format!("{root}/{name}{end}");
-            let asked = format!("SELECT count(*) FROM (SELECT 1 FROM glob({}) LIMIT 1)", quote_literal(&path));
-            let found: duckdb::Result<i64> = self.connection.query_row(&asked, [], |row| row.get(0));
-            if found.map_err(|failure| translate(failure, "", 0))? > 0 {
-                return Ok(Some((path, function)));
-            }
-        }
-        // What is named with its end, as it is called in the folder.
-        let function = FORMS.iter().take(8).find(|(end, _)| name.ends_with(end)).map(|(_, function)| *function);
-        let Some(function) = function else { return Ok(None) };
-        let path = format!("{root}/{name}");
-        let asked = format!("SELECT count(*) FROM glob({})", quote_literal(&path));
-        let found: duckdb::Result<i64> = self.connection.query_row(&asked, [], |row| row.get(0));
-        Ok((found.map_err(|failure| translate(failure, "", 0))? > 0).then_some((path, function)))
-    }
-
     fn use_storage(&self, storage: &Storage) -> Result<()> {
-        if storage.settings.is_empty() {
-            return Ok(());
-        }
-        self.load("httpfs")?;
-        let parts: Vec<String> =
-            storage.settings.iter().map(|(name, value)| format!("{name} {}", quote_literal(value))).collect();
         let number = secrets_there_are(&self.connection)?;
-        run(&self.connection, &format!("CREATE TEMPORARY SECRET sandbox_s3_{number} (TYPE s3, {})", parts.join(", ")))
+        outside::use_storage(&self.connection, &format!("sandbox_s3_{number}"), storage)
     }
 
     /// Shuts the engine: no file and no address but these folders, no further extension, and no setting can be changed any

@@ -12,6 +12,7 @@ use sql::names::quote_identifier;
 
 use crate::attach::Shared;
 use crate::failure::translate;
+use crate::scans::Watched;
 
 /// The result of a query, every value as DuckDB renders it as text.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -28,6 +29,7 @@ pub struct Session {
     pub(crate) lake: Arc<Shared>,
     /// Whether a transaction is open; `None` where that is the user's business.
     pub(crate) transaction: Option<Cell<bool>>,
+    pub(crate) scans: Watched,
 }
 
 impl fmt::Debug for Session {
@@ -71,6 +73,11 @@ impl Session {
 
     /// Runs one or several statements; the result is how many rows the last one changed.
     pub fn execute(&self, sql: &str) -> Result<u64> {
+        self.notice_inlining_options(sql);
+        self.executed(sql)
+    }
+
+    pub(crate) fn executed(&self, sql: &str) -> Result<u64> {
         let word = first_word(sql);
         let is = |words: &[&str]| words.iter().any(|known| word.eq_ignore_ascii_case(known));
         let result = match is(&["create", "drop", "select", "with", "insert", "update", "delete"]) {
@@ -98,13 +105,13 @@ impl Session {
     fn planned_once<T>(&self, work: impl FnOnce() -> duckdb::Result<T>) -> duckdb::Result<T> {
         match &self.transaction {
             Some(open) if !open.get() => {}
-            _ => return work(),
+            _ => return work().inspect(|_| self.follow_scans()),
         }
         if let Err(failure) = self.connection.execute_batch("BEGIN") {
             self.end_for_sure();
             return Err(failure);
         }
-        let result = work();
+        let result = work().inspect(|_| self.follow_scans());
         let end = self.connection.execute_batch(if result.is_ok() { "COMMIT" } else { "ROLLBACK" });
         if end.is_err() {
             self.end_for_sure();
@@ -124,6 +131,7 @@ impl Session {
 
     /// Runs one statement and collects its rows.
     pub fn query(&self, sql: &str) -> Result<Rows> {
+        self.notice_inlining_options(sql);
         let sql = sql.trim().trim_end_matches(';').trim_end();
         // DuckDB renders the values itself wherever the statement can be a subquery; what cannot (SHOW, CALL,
         // EXPLAIN, INSERT ... RETURNING) gives plain values that are rendered here.

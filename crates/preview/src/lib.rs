@@ -25,6 +25,7 @@ mod worker;
 
 pub use answer::{Answer, Asked, Numbers, RowForm};
 pub use child::main as sandbox_main;
+pub use place::Place;
 pub use service::{Options, Previews, SlotFigures};
 pub use tasks::{PreviewStatus, PreviewTasks, QUEUE};
 pub use worker::{PreviewWorker, WorkerOptions};

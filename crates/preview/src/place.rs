@@ -1,4 +1,5 @@
-//! Places that a sandbox attaches: what a connection says, on its way into the other process, and how that opens it.
+//! Places that an engine attaches: what a connection says, on its way into the other process where that is a sandbox, and how it
+//! is opened.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -10,11 +11,11 @@ use serde::{Deserialize, Serialize};
 
 /// A place. Holds secrets, and shows none.
 #[derive(Clone, Serialize, Deserialize)]
-pub(crate) struct Place {
-    pub alias: String,
-    pub kind: String,
-    pub settings: BTreeMap<String, String>,
-    pub secrets: BTreeMap<String, String>,
+pub struct Place {
+    pub(crate) alias: String,
+    pub(crate) kind: String,
+    pub(crate) settings: BTreeMap<String, String>,
+    pub(crate) secrets: BTreeMap<String, String>,
 }
 
 impl fmt::Debug for Place {
@@ -27,6 +28,8 @@ impl fmt::Debug for Place {
 const CONNECT_SECONDS: &str = "10";
 
 impl Place {
+    /// What a connection leads to, under this alias.
+    #[must_use]
     pub fn new(alias: String, connection: &Resolved) -> Self {
         let secrets =
             connection.secrets.iter().map(|(name, secret)| (name.clone(), secret.expose_secret().to_owned()));
@@ -65,56 +68,71 @@ impl Place {
     }
 
     /// The schema of names without one.
+    #[must_use]
     pub fn schema(&self) -> String {
         let default = if self.kind == Kind::Postgres.as_str() { "public" } else { "main" };
         self.settings.get("schema").cloned().unwrap_or_else(|| default.to_owned())
     }
 
+    fn said(&self, name: &str) -> Option<String> {
+        self.settings.get(name).cloned()
+    }
+
+    fn needed(&self, name: &str) -> Result<String> {
+        self.said(name)
+            .ok_or_else(|| Error::new(Code::Configuration, format!("the connection has no {}", name.to_uppercase())))
+    }
+
+    /// How to get into the database of a PostgreSQL connection, as this application and with these settings of the server.
+    pub fn postgres(&self, application: &str, session: Vec<(&'static str, String)>) -> Result<PostgresPlace> {
+        let mut keywords = vec![
+            ("application_name", application.to_owned()),
+            ("connect_timeout", self.said("connect_timeout").unwrap_or_else(|| CONNECT_SECONDS.to_owned())),
+        ];
+        keywords.extend(self.said("sslmode").map(|mode| ("sslmode", mode)));
+        keywords.extend(self.said("sslrootcert").map(|file| ("sslrootcert", file)));
+        Ok(PostgresPlace {
+            host: self.needed("host")?,
+            port: self.said("port").unwrap_or_else(|| "5432".to_owned()),
+            database: self.needed("database")?,
+            user: self.needed("user")?,
+            password: self.secrets.get("password").cloned(),
+            keywords,
+            session,
+        })
+    }
+
+    /// The folder of a connection to files, and the key to it.
+    pub fn files(&self) -> Result<(String, Storage)> {
+        Ok((self.needed("path")?, self.storage()))
+    }
+
     /// Attaches it for reading, with these relations of a folder of files; the folders that have to stay open.
-    pub fn attach(&self, sandbox: &Sandbox, names: &[String], statement_ms: u64) -> Result<Vec<String>> {
-        let said = |name: &str| self.settings.get(name).cloned();
-        let needed = |name: &str| {
-            said(name).ok_or_else(|| {
-                Error::new(Code::Configuration, format!("the connection has no {}", name.to_uppercase()))
-            })
-        };
+    pub(crate) fn attach(&self, sandbox: &Sandbox, names: &[String], statement_ms: u64) -> Result<Vec<String>> {
         match Kind::read(&self.kind)? {
             Kind::Postgres => {
-                let mut keywords = vec![
-                    ("application_name", "dynamic-tables preview".to_owned()),
-                    ("connect_timeout", said("connect_timeout").unwrap_or_else(|| CONNECT_SECONDS.to_owned())),
+                // The server ends what nobody waits for any more, also when this process is killed.
+                let session = vec![
+                    ("default_transaction_read_only", "on".to_owned()),
+                    ("statement_timeout", statement_ms.to_string()),
+                    ("client_connection_check_interval", "500".to_owned()),
                 ];
-                keywords.extend(said("sslmode").map(|mode| ("sslmode", mode)));
-                keywords.extend(said("sslrootcert").map(|file| ("sslrootcert", file)));
-                let place = PostgresPlace {
-                    host: needed("host")?,
-                    port: said("port").unwrap_or_else(|| "5432".to_owned()),
-                    database: needed("database")?,
-                    user: needed("user")?,
-                    password: self.secrets.get("password").cloned(),
-                    keywords,
-                    // The server ends what nobody waits for any more, also when this process is killed.
-                    session: vec![
-                        ("default_transaction_read_only", "on".to_owned()),
-                        ("statement_timeout", statement_ms.to_string()),
-                        ("client_connection_check_interval", "500".to_owned()),
-                    ],
-                };
+                let place = self.postgres("dynamic-tables preview", session)?;
                 sandbox.attach_postgres(&self.alias, &place)?;
                 Ok(Vec::new())
             }
             Kind::Files => {
-                let root = needed("path")?;
-                sandbox.attach_files(&self.alias, &root, names, &self.storage())?;
+                let (root, storage) = self.files()?;
+                sandbox.attach_files(&self.alias, &root, names, &storage)?;
                 Ok(vec![root])
             }
             Kind::DuckLake => {
-                let mut path = needed("path")?;
+                let mut path = self.needed("path")?;
                 if let Some(password) = self.secrets.get("password") {
                     let quoted = password.replace('\\', "\\\\").replace('\'', "\\'");
                     path = format!("{path} password='{quoted}'");
                 }
-                let schema = said("metadata_schema");
+                let schema = self.said("metadata_schema");
                 Ok(vec![sandbox.attach_lake(&self.alias, &path, schema.as_deref(), &self.storage())?])
             }
             Kind::IcebergRest => Err(connection::not_read_yet(Kind::IcebergRest)),
@@ -150,6 +168,7 @@ impl Place {
     }
 
     /// A text without the secrets of this place.
+    #[must_use]
     pub fn scrub(&self, text: &str) -> String {
         let mut scrubbed = text.to_owned();
         for secret in self.secrets.values().filter(|secret| !secret.is_empty()) {

@@ -1,18 +1,17 @@
-//! ALTER DYNAMIC TABLE: properties, suspending and resuming, refreshing, renaming.
+//! ALTER DYNAMIC TABLE: properties, suspending and resuming, refreshing.
 
 use std::collections::HashSet;
 
 use error::{Code, Error, Result};
 use jiff::Timestamp;
-use lake::{Publication, WatermarkMove};
 use registry::{Alteration, DynamicTable, RefreshTrigger, SchedulingState, SuspendedBy};
-use sql::names::{ObjectName, TableName, quote_identifier, written_length};
+use sql::names::{ObjectName, TableName};
 use sql::properties::Properties;
 use sql::statement::AlterAction;
-use sql::tree;
 use uuid::Uuid;
 
 use crate::analysis::resolve_mode;
+use crate::cluster;
 use crate::course::graph;
 use crate::report::{Altered, RefreshRequest};
 use crate::tables::DynamicTables;
@@ -40,12 +39,12 @@ impl DynamicTables {
             AlterAction::Suspend => self.suspend(&table),
             AlterAction::Resume => self.resume(&table),
             AlterAction::Refresh { full } => self.refresh_now(&table, name, *full),
-            AlterAction::RenameTo(new) => self.rename(table, new),
+            AlterAction::RenameTo(new) => self.rename(&table, new),
         }
     }
 
     fn change(&self, table: DynamicTable, change: impl FnOnce(&mut Properties)) -> Result<Altered> {
-        let mut definition = table.definition;
+        let mut definition = table.definition.clone();
         let name = definition.name.clone();
         let before = definition.properties.clone();
         change(&mut definition.properties);
@@ -55,11 +54,16 @@ impl DynamicTables {
             return Ok(altered(name, message, Vec::new()));
         }
         let analysis = self.analyse(&definition)?;
+        cluster::check(&definition.properties, &analysis.plan.output)?;
         let (incremental, reason) =
             resolve_mode(definition.properties.refresh_mode, &analysis.plan, &definition.query)?;
         definition.incremental = incremental;
         definition.refresh_mode_reason = reason;
         definition.updated_at = Timestamp::now();
+        if definition.properties.cluster_by != before.cluster_by {
+            let _held = self.hold_patiently(None, &[definition.id])?;
+            self.cluster(&table, &definition.properties, &analysis.plan)?;
+        }
         self.registry.alter(&[Alteration { definition, sources: table.sources, progress: None }])?;
         let message = format!("altered {name}");
         Ok(altered(name, message, Vec::new()))
@@ -127,126 +131,8 @@ impl DynamicTables {
         let message = format!("refreshed {name}");
         Ok(Altered { refreshes, ..altered(name, message, Vec::new()) })
     }
-
-    /// Renames the table in the lake, then in the registry, where the queries of its readers follow.
-    fn rename(&self, table: DynamicTable, new: &ObjectName) -> Result<Altered> {
-        let old = table.definition.name.clone();
-        let new = if new.schema.is_none() { TableName::new(&old.schema, &new.name) } else { self.resolve(new)? };
-        if new == old && new.name == old.name {
-            let message = format!("{old} is called so already");
-            return Ok(altered(old, message, Vec::new()));
-        }
-        if TableName::new(&new.schema, "") != TableName::new(&old.schema, "") {
-            return Err(Error::new(Code::Query, format!("{old} cannot be moved to another schema"))
-                .with_hint("Create it there with the same query and drop it here."));
-        }
-        // What is published while it is renamed would be found under neither name.
-        let _held = self.hold_patiently(None, &[table.definition.id])?;
-        if new != old && (self.session.table(&new, None)?.is_some() || self.session.view(&new)?.is_some()) {
-            return Err(Error::new(Code::Query, format!("{new} exists already")).with_hint("Choose another name."));
-        }
-        let tables = self.load_all()?;
-        let now = tables.with_id(table.definition.id);
-        let table = now.filter(|now| now.definition.name == old).cloned();
-        let table = table.ok_or_else(|| crate::tables::unknown(&old))?;
-        let mut alterations = Vec::new();
-        let mut affected = Vec::new();
-        for reader in tables
-            .iter()
-            .filter(|other| other.sources.iter().any(|source| source.upstream == Some(table.definition.id)))
-        {
-            let mut definition = reader.definition.clone();
-            definition.query = self.with_renamed(reader, &old, &new)?;
-            definition.updated_at = Timestamp::now();
-            affected.push(definition.name.clone());
-            let mut sources = reader.sources.clone();
-            for source in sources.iter_mut().filter(|source| source.name == old) {
-                source.name = new.clone();
-            }
-            alterations.push(Alteration { definition, sources, progress: None });
-        }
-        self.watermarks.borrow_mut().clear();
-        let renamed = self.retried(|| self.rename_in_lake(&table, &old, &new))?;
-        // Under its new name the table can be read from here on; earlier publications are out of reach.
-        let progress = renamed.map(|(snapshot, fence)| registry::Progress {
-            snapshot: Some(snapshot.id),
-            fence,
-            ..table.progress.clone()
-        });
-        let mut definition = table.definition;
-        definition.name = new.clone();
-        definition.updated_at = Timestamp::now();
-        alterations.insert(0, Alteration { definition, sources: table.sources, progress });
-        self.registry.alter(&alterations)?;
-        let message = format!("renamed {old} to {new}");
-        Ok(altered(new, message, affected))
-    }
-
-    /// The snapshot since which the table has its new name, and its fence; `None` if it has no content yet.
-    fn rename_in_lake(
-        &self,
-        table: &DynamicTable,
-        old: &TableName,
-        new: &TableName,
-    ) -> Result<Option<(lake::Snapshot, i64)>> {
-        if self.session.table(old, None)?.is_none() {
-            return Ok(None);
-        }
-        let id = table.definition.id.to_string();
-        let Some(mark) = self.session.watermarks()?.into_iter().find(|mark| mark.table_id == id) else {
-            return Ok(None);
-        };
-        let fence = mark.fence + 1;
-        let moved = lake::Watermark { fence, ..mark.clone() };
-        let statement =
-            format!("ALTER TABLE {} RENAME TO {}", old.quoted(self.lake.alias()), quote_identifier(&new.name));
-        let receipt = self.session.publish(&Publication {
-            statements_before: vec![statement],
-            watermarks: vec![WatermarkMove { expected: Some(mark), new: Some(moved) }],
-            provenance: lake::Provenance {
-                refreshes: vec![lake::ProvenanceEntry {
-                    table_id: id.clone(),
-                    schema: new.schema.clone(),
-                    name: new.name.clone(),
-                    data_version: table.progress.data_version.unwrap_or_default(),
-                    fingerprint: table.definition.fingerprint.clone(),
-                    refresh_id: table.progress.refresh_id.clone().unwrap_or_default(),
-                }],
-                compacted: Vec::new(),
-            },
-            message: format!("rename {old} to {new}"),
-            ..Publication::default()
-        })?;
-        Ok(Some((receipt.snapshot, fence)))
-    }
-
-    /// The reader's query with one table called otherwise, everything else as it was written.
-    fn with_renamed(&self, reader: &DynamicTable, old: &TableName, new: &TableName) -> Result<String> {
-        let analysis = self.analyse(&reader.definition)?;
-        let mut query = reader.definition.query.clone();
-        let mut places: Vec<usize> =
-            analysis.plan.references.iter().filter(|(_, name)| name == old).map(|(place, _)| *place).collect();
-        places.sort_unstable();
-        let parsed = self.parser.parse(&query)?;
-        let mut without_alias = HashSet::new();
-        tree::visit(&parsed.node, &mut |node| {
-            if tree::is(node, "BASE_TABLE") && tree::text(node, "alias").is_empty() {
-                without_alias.extend(tree::location(node));
-            }
-        });
-        for place in places.into_iter().rev() {
-            let end = place + written_length(&query[place..]);
-            let mut written = new.quoted(self.lake.alias());
-            if without_alias.contains(&place) {
-                // The columns of the table may be qualified with its name.
-                written = format!("{written} AS {}", quote_identifier(&old.name));
-            }
-            query.replace_range(place..end, &written);
-        }
-        Ok(query)
-    }
 }
 
-fn altered(name: TableName, message: String, affected: Vec<TableName>) -> Altered {
+pub(crate) fn altered(name: TableName, message: String, affected: Vec<TableName>) -> Altered {
     Altered { name, message, affected, refreshes: Vec::new() }
 }

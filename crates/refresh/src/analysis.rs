@@ -141,9 +141,13 @@ impl DynamicTables {
     }
 
     fn analyse_query_over(&self, query: &str, default_schema: &str, coming: Option<Coming<'_>>) -> Result<Analysis> {
-        let query = self.parser.parse(query)?;
         let shape = Shape::new(&self.lake, &self.session, coming)?;
-        let plan = Plan::analyse(&query, &shape, &self.parser, self.lake.alias(), default_schema)
+        self.analyse_with(query, default_schema, &shape)
+    }
+
+    fn analyse_with(&self, query: &str, default_schema: &str, shape: &Shape<'_>) -> Result<Analysis> {
+        let query = self.parser.parse(query)?;
+        let plan = Plan::analyse(&query, shape, &self.parser, self.lake.alias(), default_schema)
             .map_err(|error| place_binder_error(error, &query.text))
             .map_err(|error| self.perhaps_not_initialised(error, default_schema))?;
         // A timestamp with time zone falls on another day in another zone.
@@ -151,6 +155,19 @@ impl DynamicTables {
         // As earlier versions wrote it: another text would make every table start over.
         let identity = format!("{}\n{:?}", plan.identity(&self.parser)?, [zone]);
         Ok(Analysis { plan, identity })
+    }
+
+    /// Where a registered query names a table, in bytes. The lake may call it `new` already.
+    pub(crate) fn references(&self, definition: &Definition, old: &TableName, new: &TableName) -> Result<Vec<usize>> {
+        let is_called_so = self.session.table_ids(std::slice::from_ref(old))?.pop().flatten().is_some();
+        let (analysis, name) = if is_called_so {
+            (self.analyse(definition)?, old)
+        } else {
+            let shape = Shape::new(&self.lake, &self.session, None)?.with_renamed(old, new);
+            (Arc::new(self.analyse_with(&definition.query, &definition.default_schema, &shape)?), new)
+        };
+        let references = analysis.plan.references.iter().filter(|(_, named)| named == name);
+        Ok(references.map(|(place, _)| *place).collect())
     }
 
     /// An unknown source may be a dynamic table that has no content yet.

@@ -1,7 +1,9 @@
-//! `explain --analyze`: where the time of a refresh goes, from one that was really done. It does not know how that is shown.
+//! `explain --analyze`: where the time of a refresh goes, and how much of its tables it reads, from one that was really done. It
+//! does not know how that is shown.
 
 use error::{Code, Error, Result};
 use jiff::Timestamp;
+use lake::Scan;
 use registry::{HistoryFilter, RefreshAction, RefreshState, RefreshTrigger};
 use sql::names::{ObjectName, TableName};
 
@@ -25,6 +27,19 @@ pub struct Analyzed {
     pub earlier: Option<Timestamp>,
     /// The steps, in order.
     pub steps: Vec<Step>,
+    /// What was read of the lake's tables, in order; nothing of a refresh of the past.
+    pub scans: Vec<Scanned>,
+}
+
+/// What a statement of a refresh read of a table, and of how much.
+#[derive(Clone, Debug)]
+pub struct Scanned {
+    /// What was read.
+    pub scan: Scan,
+    /// How many files the table has now; `None` of what is no table of the lake's.
+    pub files: Option<u64>,
+    /// How many rows are in them and in the catalog, those that went included.
+    pub rows: Option<u64>,
 }
 
 impl Analyzed {
@@ -45,7 +60,11 @@ impl DynamicTables {
         let table = self.find(name)?.definition;
         let request =
             RefreshRequest { names: vec![name.clone()], full: false, trigger: RefreshTrigger::Manual, worker: None };
-        let mut reports = self.refresh(&request)?;
+        self.session.watch_scans(true)?;
+        let refreshed = self.refresh(&request);
+        let scans = self.session.take_scans();
+        self.session.watch_scans(false)?;
+        let mut reports = refreshed?;
         if let Some(position) = reports.iter().position(|report| report.error.is_some()) {
             let report = reports.swap_remove(position);
             let unsaid =
@@ -55,7 +74,8 @@ impl DynamicTables {
         if let Some(report) = reports.into_iter().find(|report| report.name == table.name && !report.steps.is_empty())
         {
             let (action, reason, steps) = (report.action, report.reason, report.steps);
-            return Ok(Some(Analyzed { name: report.name, action, reason, earlier: None, steps }));
+            let scans = self.scanned(scans)?;
+            return Ok(Some(Analyzed { name: report.name, action, reason, earlier: None, steps, scans }));
         }
         let filter =
             HistoryFilter { table: Some(table.id), state: Some(RefreshState::Succeeded), ..HistoryFilter::default() };
@@ -63,9 +83,23 @@ impl DynamicTables {
             let steps = from_json(refresh.steps.as_ref()?);
             let (action, reason) = (refresh.action, refresh.reason.unwrap_or_default());
             let earlier = Some(refresh.started_at);
-            Some(Analyzed { name: table.name.clone(), action, reason, earlier, steps })
+            Some(Analyzed { name: table.name.clone(), action, reason, earlier, steps, scans: Vec::new() })
         };
         let history = self.registry.history(&filter, LOOKED_BACK)?;
         Ok(history.into_iter().filter_map(with_steps).find(|analyzed| !analyzed.steps.is_empty()))
+    }
+
+    /// What was read, with how much there is of each table. The engine does not say in which schema a table is: of several of
+    /// that name it is not known which one was read.
+    fn scanned(&self, scans: Vec<Scan>) -> Result<Vec<Scanned>> {
+        let tables: Vec<TableName> = self.session.tables()?.into_iter().map(|table| table.name).collect();
+        let stored = self.session.stored(&tables)?;
+        let of = |scan: Scan| {
+            let mut named =
+                tables.iter().zip(&stored).filter(|(name, _)| name.name.eq_ignore_ascii_case(&scan.table));
+            let found = named.next().and_then(|(_, stored)| *stored).filter(|_| named.next().is_none());
+            Scanned { files: found.map(|of| of.files), rows: found.map(|of| of.rows + of.inlined), scan }
+        };
+        Ok(scans.into_iter().map(of).collect())
     }
 }

@@ -1,6 +1,7 @@
 //! Holding a claim on the tables that are refreshed, so that nobody else does the same work meanwhile.
 //!
-//! A claim saves work and nothing else: what keeps a table right when two believe in a claim is the watermark in the lake.
+//! A claim saves work: what keeps a table right when two believe in a claim is the watermark in the lake. Only a table that has
+//! none yet, and may have been dropped meanwhile, is not published without asking for the claim again.
 
 use std::fs::{read_link, read_to_string};
 use std::sync::Arc;
@@ -104,6 +105,15 @@ impl Held {
     /// Whether somebody else may have taken over.
     pub fn is_lost(&self) -> bool {
         self.lost.load(Ordering::SeqCst)
+    }
+
+    /// Whether these tables are held still, as the registry says; renews what is.
+    pub fn holds(&self, mut tables: impl Iterator<Item = Uuid>) -> Result<bool> {
+        if self.registry.renew(&self.claim, self.lease.length)? {
+            return Ok(true);
+        }
+        let claims = self.registry.claims()?;
+        Ok(tables.all(|id| claims.iter().any(|claimed| claimed.table == id && claimed.claim == self.claim.id)))
     }
 
     fn keep(registry: &Arc<Registry>, claim: Claim, lease: Lease) -> Self {

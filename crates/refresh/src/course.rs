@@ -4,8 +4,8 @@ use std::collections::{HashMap, HashSet};
 
 use error::Result;
 use jiff::Timestamp;
-use lake::{Changes, Snapshot, Watermark};
-use registry::{DynamicTable, RefreshTrigger};
+use lake::{Change, ChangeKind, Changes, Snapshot, Watermark};
+use registry::{DynamicTable, Progress, RefreshTrigger};
 use scheduler::Graph;
 use sql::names::ObjectName;
 use sql::properties::Scheduler;
@@ -25,6 +25,8 @@ pub(crate) struct Course {
     pub changes: Changes,
     /// Since which snapshot `changes` tells.
     pub since: i64,
+    /// A snapshot from before anything was read that is not published yet.
+    pub read_since: i64,
     /// When `version` was seen to be the newest: what is brought to it is right until then.
     pub seen_at: Timestamp,
     pub watermarks: Option<HashMap<String, Watermark>>,
@@ -62,6 +64,9 @@ impl DynamicTables {
         let tables = self.load_all()?;
         self.let_time_pass(&tables, &order)?;
         let mut course = self.course(tables, &order, &full)?;
+        if self.follow_renamings(&course, &order)? {
+            course = self.course(self.load_all()?, &order, &full)?;
+        }
         let manner = Manner { trigger: request.trigger, worker: request.worker.as_deref(), full: &full, held: &held };
         let mut reports = Vec::new();
         self.run(&mut course, &order, &manner, &|| false, &mut |report| reports.push(report))?;
@@ -156,6 +161,7 @@ impl DynamicTables {
             version,
             changes,
             since,
+            read_since: version.id,
             seen_at: Timestamp::now(),
             watermarks: None,
             failed: HashSet::new(),
@@ -180,8 +186,8 @@ impl DynamicTables {
         let id = table.definition.id.to_string();
         if let Some(known) = self.watermarks.borrow().get(&id)
             && table.progress.refresh_id.as_ref() == Some(&known.refresh_id)
+            && is_all_heard(course, table)
         {
-            // Should the lake have another one after all, publishing fails on it.
             return Ok(Some(known.clone()));
         }
         let watermarks = match &course.watermarks {
@@ -207,6 +213,21 @@ impl DynamicTables {
         course.watermarks = None;
         self.watermarks.borrow_mut().clear();
     }
+}
+
+/// Whether nobody is seen to have published the table since the refresh that the registry knows of: one whose process died
+/// before it told the registry would otherwise never be noticed where there is nothing to publish.
+fn is_all_heard(course: &Course, table: &DynamicTable) -> bool {
+    let Progress { data_version: Some(version), target_table_id: Some(target), snapshot, .. } = table.progress else {
+        return false;
+    };
+    let unheard = |change: &&Change| {
+        let touched = change.table_id == Some(target) && change.kind != ChangeKind::Compacted;
+        change.snapshot > version
+            && Some(change.snapshot) != snapshot
+            && (touched || change.kind == ChangeKind::Forgotten)
+    };
+    version >= course.since && !course.changes.changes.iter().any(|change| unheard(&change))
 }
 
 /// The named tables and every dynamic table they read, directly or not, upstream first.

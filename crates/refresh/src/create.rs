@@ -24,6 +24,7 @@ use uuid::Uuid;
 
 use crate::analysis::{Analysis, resolve_mode};
 use crate::claimed::Held;
+use crate::cluster;
 use crate::course::{Manner, graph, with_upstream};
 use crate::registered::Registered;
 use crate::report::{CreateAction, Created, RefreshReport};
@@ -63,7 +64,7 @@ impl DynamicTables {
         let mut result = match existing {
             None => self.create_new(table, &tables, known)?,
             Some(existing) if is_filled_by_the_same_query(&existing, &table) => {
-                self.change_properties(&existing, table)?
+                self.change_properties(&existing, table, &analysis)?
             }
             Some(existing) => self.replace(&existing, table, &tables, known)?,
         };
@@ -76,23 +77,39 @@ impl DynamicTables {
     }
 
     pub(crate) fn name_is_free(&self, name: &TableName, statement: &CreateDynamicTable, text: &str) -> Result<()> {
-        let what = if self.session.table(name, None)?.is_some() {
-            "table"
-        } else if self.session.view(name)?.is_some() {
-            "view"
-        } else {
-            if name.schema.starts_with(RESERVED_SCHEMA_PREFIX) {
-                return Err(Error::new(Code::Query, format!("schema {} is reserved", name.schema))
-                    .with_span(statement.name.span(text))
-                    .with_hint(format!(
-                        "Schemas whose names start with {RESERVED_SCHEMA_PREFIX} hold bookkeeping."
-                    )));
-            }
-            return Ok(());
-        };
-        Err(Error::new(Code::Query, format!("{name} is the name of a plain {what}"))
-            .with_span(statement.name.span(text))
-            .with_hint(format!("Choose another name, or drop the {what} first.")))
+        if let Some(what) = self.plain_relation(name)? {
+            return Err(Error::new(Code::Query, format!("{name} is the name of a plain {what}"))
+                .with_span(statement.name.span(text))
+                .with_hint(format!("Choose another name, or drop the {what} first.")));
+        }
+        if name.schema.starts_with(RESERVED_SCHEMA_PREFIX) {
+            return Err(Error::new(Code::Query, format!("schema {} is reserved", name.schema))
+                .with_span(statement.name.span(text))
+                .with_hint(format!("Schemas whose names start with {RESERVED_SCHEMA_PREFIX} hold bookkeeping.")));
+        }
+        Ok(())
+    }
+
+    /// What the lake has under a name: a table, or a view.
+    fn plain_relation(&self, name: &TableName) -> Result<Option<&'static str>> {
+        Ok(match self.session.table_ids(std::slice::from_ref(name))?.pop().flatten() {
+            Some(_) => Some("table"),
+            None => self.session.view(name)?.map(|_| "view"),
+        })
+    }
+
+    /// Why a table that was never published cannot be: somebody else has made something under its name since it was created.
+    pub(crate) fn name_was_taken(&self, table: &DynamicTable) -> Result<Option<Error>> {
+        let name = &table.definition.name;
+        let Some(what) = self.plain_relation(name)? else { return Ok(None) };
+        // Of a table that another process has filled at the same moment there is a watermark.
+        let id = table.definition.id.to_string();
+        if self.session.watermarks()?.iter().any(|mark| mark.table_id == id) {
+            return Ok(None);
+        }
+        let message = format!("{name} is the name of a plain {what} by now, which is not overwritten");
+        let hint = format!("Rename or drop that {what}, or drop the dynamic table and give it another name.");
+        Ok(Some(Error::new(Code::Query, message).with_hint(hint)))
     }
 
     /// The analysed query, and the lake's newest snapshot when that was begun.
@@ -115,6 +132,8 @@ impl DynamicTables {
         statement.properties.check()?;
         let (incremental, reason) =
             resolve_mode(statement.properties.refresh_mode, &analysis.plan, &statement.query).map_err(in_text)?;
+        cluster::check(&statement.properties, &analysis.plan.output)
+            .map_err(|error| error.with_span(statement.name.span(text)))?;
         let sources = self.registered_sources(&analysis.plan, tables)?;
         let now = Timestamp::now();
         let table = DynamicTable {
@@ -165,22 +184,26 @@ impl DynamicTables {
         let id = table.definition.id;
         self.analyses.borrow_mut().keep(&table.definition, analysis, current);
         let tables = Registered::new(tables.iter().chain([&table]).cloned().collect());
-        let refreshed =
-            self.hold_for(&tables, id).and_then(|held| self.first_refresh(tables, id, &HashSet::new(), &held));
-        match refreshed {
-            Ok(report) => Ok(created(name, CreateAction::Created, Some(report))),
-            Err(error) => {
-                // The connection may have been lost after the commit. As long as the table cannot be taken back from the lake it
-                // stays registered, and the next refresh finds out how far it is.
-                let taken_back = self
-                    .retried(|| self.drop_from_lake(&[&table]))
-                    .and_then(|()| Registry::drop(&self.registry, &[id]));
-                // The failure of the first refresh is what the user must hear of.
-                if let Err(cleanup) = taken_back {
-                    tracing::warn!(table = %name, error = %cleanup, "could not take back what was made of a table");
-                }
-                Err(error.with_context("table", name.to_string()))
-            }
+        let failed = |error: Error| {
+            self.take_back(&table);
+            error.with_context("table", name.to_string())
+        };
+        // Held until it is taken back, or somebody else might fill it after that.
+        let held = self.hold_for(&tables, id).map_err(failed)?;
+        let report = self.first_refresh(tables, id, &HashSet::new(), &held).map_err(failed)?;
+        Ok(created(name.clone(), CreateAction::Created, Some(report)))
+    }
+
+    /// Removes what was made of a new table whose first refresh failed.
+    fn take_back(&self, table: &DynamicTable) {
+        // The connection may have been lost after the commit. As long as the table cannot be taken back from the lake it stays
+        // registered, and the next refresh finds out how far it is.
+        let taken_back = self
+            .retried(|| self.drop_from_lake(&[table]))
+            .and_then(|()| Registry::drop(&self.registry, &[table.definition.id]));
+        // The failure of the first refresh is what the user must hear of.
+        if let Err(error) = taken_back {
+            tracing::warn!(table = %table.definition.name, %error, "could not take back what was made of a table");
         }
     }
 
@@ -233,9 +256,18 @@ impl DynamicTables {
         Ok(tables)
     }
 
-    fn change_properties(&self, existing: &DynamicTable, table: DynamicTable) -> Result<Created> {
+    fn change_properties(
+        &self,
+        existing: &DynamicTable,
+        table: DynamicTable,
+        analysis: &Analysis,
+    ) -> Result<Created> {
         let name = table.definition.name.clone();
         let same_properties = existing.definition.properties == table.definition.properties;
+        if existing.definition.properties.cluster_by != table.definition.properties.cluster_by {
+            let _held = self.hold_patiently(None, &[existing.definition.id])?;
+            self.cluster(existing, &table.definition.properties, &analysis.plan)?;
+        }
         if !same_properties || existing.definition.query != table.definition.query {
             self.registry.alter(&[Alteration {
                 definition: table.definition,

@@ -79,6 +79,11 @@ impl DynamicTables {
         {
             return Ok(Situation { analysis, fingerprint, target: Some(target), start_over: None, reshape: None });
         }
+        if is_first(table, watermark)
+            && let Some(taken) = self.name_was_taken(table)?
+        {
+            return Err(taken);
+        }
         let found = self.session.table(&table.definition.name, None)?;
         let target = found.as_ref().map(|found| Stored {
             id: found.id,
@@ -301,6 +306,11 @@ impl DynamicTables {
     fn exists_at(&self, table: &TableName, version: i64) -> Result<Option<i64>> {
         Ok(self.session.table(table, Some(version))?.map(|_| version))
     }
+}
+
+/// Whether nothing was ever published of a table: what the lake has under its name is somebody else's.
+pub(crate) fn is_first(table: &DynamicTable, watermark: Option<&Watermark>) -> bool {
+    watermark.is_none() && table.progress.target_table_id.is_none()
 }
 
 /// Up to which snapshot nobody else wrote to a table: its data version, moved on only where that had been looked at.

@@ -309,6 +309,8 @@ impl DynamicTables {
                     Some(span) if span.text != table.definition.query => error.without_span(),
                     _ => error,
                 };
+                steps.end("until it failed");
+                refresh.steps = Some(steps.to_json());
                 // What failed because somebody stopped it says nothing about the table.
                 let stopped = self.interrupted.load(Ordering::SeqCst);
                 let state = if stopped { RefreshState::Cancelled } else { RefreshState::Failed };
@@ -375,6 +377,7 @@ impl DynamicTables {
         self.forget_watermarks(course);
         // Compaction that has come since makes other rules right: the lake is asked again how a change is read.
         course.changes.happened = None;
+        course.read_since = self.session.current_snapshot()?.id;
         let mut gone = Vec::new();
         for position in again.iter().filter_map(|id| course.tables.position(*id)).collect::<Vec<_>>() {
             let table = &mut course.tables[position];
@@ -426,7 +429,9 @@ impl DynamicTables {
         state: RefreshState,
     ) -> Result<()> {
         self.discard(course, &pending)?;
-        let Pending { position, mut table, refresh, started, lag_before, .. } = pending;
+        let Pending { position, mut table, mut refresh, mut steps, started, lag_before, .. } = pending;
+        steps.end("until it failed");
+        refresh.steps = Some(steps.to_json());
         let report = self.failed(&mut table, refresh, error, state, started, lag_before, run.manner)?;
         course.failed.insert(table.definition.id);
         course.tables[position] = table;

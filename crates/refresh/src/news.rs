@@ -8,6 +8,7 @@ use lake::{Change, ChangeKind, Changes, SnapshotId};
 use registry::{DynamicTable, SourceKind};
 
 use crate::course::{Course, is_isolated};
+use crate::rename::may_be_unheard;
 use crate::tables::DynamicTables;
 
 impl DynamicTables {
@@ -48,6 +49,11 @@ impl DynamicTables {
                 && Some(change.snapshot) != table.progress.snapshot
         };
         if after.iter().any(published_unheard) {
+            return Ok(false);
+        }
+        if after.iter().any(|change| may_be_unheard(&course.tables, change))
+            && self.unheard_renaming(table)?.is_some()
+        {
             return Ok(false);
         }
         for source in &table.sources {

@@ -210,6 +210,9 @@ impl DynamicTables {
         let tables = Registered::clone(&tables);
         self.let_time_pass(&tables, &order)?;
         let mut course = self.course(tables, &order, &HashSet::new())?;
+        if self.follow_renamings(&course, &order)? {
+            course = self.course(self.load_all()?, &order, &HashSet::new())?;
+        }
         let manner =
             Manner { trigger: RefreshTrigger::Scheduled, worker: Some(worker), full: &HashSet::new(), held: &held };
         let mut failures = Vec::new();
@@ -230,9 +233,7 @@ impl DynamicTables {
             }
         })?;
         self.suspend_hopeless(&course.tables, &failures)?;
-        if !held.is_lost() {
-            done.compacted = self.compact_refreshed(&course.tables, &written, stop);
-        }
+        done.compacted = self.compact_refreshed(&course.tables, &written, worker, &|| stop() || held.is_lost());
         fail_point!("release");
         Ok(done)
     }
@@ -335,7 +336,7 @@ impl DynamicTables {
     }
 
     /// The time up to which the content of a table is known to be right. What depends on the time itself is right
-    /// when it is computed.
+    /// when it is computed; if it could not be computed since, it is known to be right for its data timestamp.
     pub(crate) fn right_until(
         &self,
         table: &DynamicTable,
@@ -348,7 +349,10 @@ impl DynamicTables {
                 analysis.plan.follows_time || (!table.definition.incremental && analysis.plan.volatile)
             });
         match &table.progress.last_refresh {
-            Some(last) if by_time => table.progress.data_version.map(|_| last.at),
+            Some(last) if by_time && last.state == RefreshState::Succeeded => {
+                table.progress.data_version.map(|_| last.at)
+            }
+            Some(_) if by_time => table.progress.data_timestamp,
             _ => right_until(table, tables, changes, now),
         }
     }

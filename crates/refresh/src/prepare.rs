@@ -5,7 +5,7 @@ use error::{Code, Error, Result};
 use incremental::apply;
 use incremental::render::{Reading, Renderer};
 use incremental::rules::fold::{Fold, LOST};
-use incremental::rules::keyed::{Keyed, Restriction, key_column};
+use incremental::rules::keyed::{Keyed, Restriction, key_column, null_keys};
 use incremental::rules::linear::Term;
 use incremental::{Plan, Root};
 use lake::{Delete, SnapshotId, Window};
@@ -289,7 +289,8 @@ impl DynamicTables {
         }
         let terms = self.terms(plan, &terms, changes)?;
         self.keep(GROUPS, &fold.deltas(&apply::weighted(&terms)))?;
-        self.keep(FOLDED, &fold.new_rows(&self.relation(GROUPS), &self.stored(target)))?;
+        let never_null = self.never_null(GROUPS, keyed)?;
+        self.keep(FOLDED, &fold.new_rows(&self.relation(GROUPS), &self.stored(target), &never_null))?;
         let [negative, lost, rounded, deleted, inserted] = self.counts(&format!(
             "SELECT count(*) FILTER (__dt_rows < 0), count(*) FILTER ({LOST}), count(*) FILTER ({1}), \
              count(*) FILTER ({0} IS NOT NULL AND NOT __dt_same), count(*) FILTER (__dt_rows > 0 AND NOT __dt_same) \
@@ -434,6 +435,16 @@ impl DynamicTables {
             rows_deleted: went,
             ..Prepared::nothing()
         })
+    }
+
+    /// For each key of an operator, whether it is not NULL in any row of a table of keys.
+    pub(crate) fn never_null(&self, keys: &str, keyed: &Keyed) -> Result<Vec<bool>> {
+        let key_count = keyed.key_counts().first().copied().unwrap_or_default();
+        if key_count == 0 {
+            return Ok(Vec::new());
+        }
+        let nulls = self.session.counts(&null_keys(&self.relation(keys), key_count))?;
+        Ok(nulls.into_iter().map(|nulls| nulls == 0).collect())
     }
 
     /// The stored rows of the target, as a relation.

@@ -10,14 +10,16 @@ use error::{Code, Error, Result};
 use failpoint::fail_point;
 use lake::{
     NotPublished, ProvenanceEntry, Publication, Receipt, Snapshot, SnapshotId, TableChange, Watermark, WatermarkMove,
-    loses_in_catalog,
+    is_same_order, loses_in_catalog, sort_statement,
 };
 use registry::{DynamicTable, RefreshState};
 use sql::names::{TableName, quote_identifier};
 use uuid::Uuid;
 
 use crate::claimed::Held;
+use crate::cluster;
 use crate::course::Course;
+use crate::decide::{Situation, is_first};
 use crate::group::{Pending, Run, reads_any};
 use crate::state::state_table;
 use crate::steps::Stopwatch;
@@ -76,13 +78,13 @@ impl DynamicTables {
                 .collect::<Result<Vec<_>>>()?;
             let publication = publication(&pending, &parts, course.version.id);
             let refusal = if publication.watermarks.is_empty() {
-                if self.windows_hold(&pending)? {
+                if self.reading_holds(course, &pending)? {
                     let nothing = parts.iter().map(|_| None).collect();
                     return self.finish(course, run, pending, nothing, began);
                 }
                 Refusal::Compacted
             } else {
-                match self.publish(&pending, &publication, run.manner.held) {
+                match self.publish(course, &pending, &publication, run.manner.held) {
                     Ok(receipt) => {
                         let snapshot = receipt.snapshot;
                         let mut took = receipt.changes.into_iter();
@@ -123,7 +125,7 @@ impl DynamicTables {
             Refusal::Compacted => {
                 let mut disturbed = Vec::new();
                 for table in &pending {
-                    if !self.windows_hold(std::slice::from_ref(table))? {
+                    if !self.reading_holds(course, std::slice::from_ref(table))? {
                         disturbed.push(table.id());
                     }
                 }
@@ -146,6 +148,9 @@ impl DynamicTables {
                 let is_culprit =
                     |pending: &Pending| pending.table.definition.name == table || state_table(pending.id()) == table;
                 let Some(position) = pending.iter().position(is_culprit) else { return Err(failure) };
+                let Pending { table, watermark, .. } = &pending[position];
+                let taken = if is_first(table, watermark.as_ref()) { self.name_was_taken(table)? } else { None };
+                let failure = taken.unwrap_or(failure);
                 self.fail_with_readers(course, run, &mut pending, position, failure)?;
             }
             Refusal::Lake(NotPublished::Failed(failure)) => {
@@ -222,6 +227,7 @@ impl DynamicTables {
 
     fn publish(
         &self,
+        course: &Course,
         pending: &[Pending],
         publication: &Publication,
         held: &Held,
@@ -230,7 +236,13 @@ impl DynamicTables {
             if held.is_lost() {
                 return Err(Refusal::ClaimLost);
             }
-            if !self.windows_hold(pending)? {
+            // Nothing in the lake refuses the first publication of a table that was dropped meanwhile.
+            let is_first = |table: &&Pending| table.watermark.is_none() && table.prepared().is_some();
+            let mut first = pending.iter().filter(is_first).map(Pending::id).peekable();
+            if first.peek().is_some() && !held.holds(first)? {
+                return Err(Refusal::ClaimLost);
+            }
+            if !self.reading_holds(course, pending)? {
                 return Err(Refusal::Compacted);
             }
             fail_point!("publish");
@@ -253,14 +265,22 @@ impl DynamicTables {
             .call()
     }
 
-    /// Whether what was read of the sources' changes is still right.
-    fn windows_hold(&self, pending: &[Pending]) -> Result<bool> {
+    /// Whether what was read of the lake is still right: the sources' changes, and, where maintenance can be seen half done,
+    /// whatever else was read.
+    fn reading_holds(&self, course: &Course, pending: &[Pending]) -> Result<bool> {
         let windows: Vec<&lake::Window> = pending
             .iter()
             .filter_map(|table| table.outcome.prepared.as_ref())
             .flat_map(|prepared| &prepared.windows)
             .collect();
-        if windows.is_empty() { Ok(true) } else { self.session.windows_hold(&windows) }
+        if !windows.is_empty() && !self.session.windows_hold(&windows)? {
+            return Ok(false);
+        }
+        let read = |pending: &Pending| {
+            let sources = pending.situation.analysis.plan.sources.iter().map(|source| source.name.clone());
+            sources.chain([pending.table.definition.name.clone(), state_table(pending.id())]).collect::<Vec<_>>()
+        };
+        self.session.is_read_whole(course.read_since, || pending.iter().flat_map(read).collect())
     }
 
     fn part(&self, course: &Course, pending: &Pending) -> Result<Part> {
@@ -279,6 +299,7 @@ impl DynamicTables {
             (Some(_), Some(reshape)) => reshape.statements.clone(),
             (found, _) => create_table(self.lake.alias(), table, output, found.is_some()),
         };
+        self.keep_clustered(table, situation, &mut statements)?;
         let reshaped = !statements.is_empty();
         let mut changes = Vec::new();
         if let Some(prepared) = &outcome.prepared {
@@ -305,6 +326,34 @@ impl DynamicTables {
             refresh_id: watermark.refresh_id.clone(),
         };
         Ok(Part { changes, expected: expected.clone(), watermark, entry, reshaped })
+    }
+
+    /// Adds what makes the table be sorted as it should be, where it is made, altered or starts over.
+    fn keep_clustered(
+        &self,
+        table: &DynamicTable,
+        situation: &Situation,
+        statements: &mut Vec<String>,
+    ) -> Result<()> {
+        let name = &table.definition.name;
+        let stays = situation.reshape.is_some() || situation.target.is_some_and(|target| target.has_shape);
+        if stays && situation.start_over.is_none() {
+            return Ok(());
+        }
+        let columns = cluster::columns(&table.definition.properties, &situation.analysis.plan.output);
+        let mut now = match stays {
+            true => self.session.sorted_by(std::slice::from_ref(name))?.pop().unwrap_or_default(),
+            false => Vec::new(),
+        };
+        if !statements.is_empty() && !now.is_empty() {
+            // A column by which it is sorted cannot be dropped.
+            statements.insert(0, sort_statement(self.lake.alias(), name, &[]));
+            now.clear();
+        }
+        if !is_same_order(&now, &columns) {
+            statements.push(sort_statement(self.lake.alias(), name, &columns));
+        }
+        Ok(())
     }
 
     /// Runs something that commits to the lake, again if it met a conflict.

@@ -21,6 +21,8 @@ pub(crate) struct Shape<'a> {
     look: Look<'a>,
     /// What stands in place of some of its tables.
     coming: Option<Coming<'a>>,
+    /// A name that the lake has another one for.
+    renamed: Option<(&'a TableName, &'a TableName)>,
     /// The relations that were asked for; a query names a table more than once.
     known: RefCell<HashMap<TableName, Option<Relation>>>,
 }
@@ -33,10 +35,16 @@ pub(crate) struct Coming<'a> {
 
 impl<'a> Shape<'a> {
     pub fn new(lake: &'a Lake, session: &'a Session, coming: Option<Coming<'a>>) -> Result<Self> {
-        Ok(Self { lake, session, look: session.look()?, coming, known: RefCell::default() })
+        Ok(Self { lake, session, look: session.look()?, coming, renamed: None, known: RefCell::default() })
+    }
+
+    /// The same, where `old` means what the lake calls `new`.
+    pub fn with_renamed(self, old: &'a TableName, new: &'a TableName) -> Self {
+        Self { renamed: Some((old, new)), ..self }
     }
 
     fn read_relation(&self, name: &TableName) -> Result<Option<Relation>> {
+        let name = self.renamed.filter(|(old, _)| *old == name).map_or(name, |(_, new)| new);
         if let Some(columns) = self.coming.as_ref().and_then(|known| known.unpublished.columns(name)) {
             let column = |(name, data_type): &(String, String)| Column {
                 name: name.clone(),

@@ -11,12 +11,13 @@ use incremental::rules::fold::LOST;
 use incremental::rules::keyed::{Keyed, key_column};
 use incremental::rules::state::{MARK, SAME, StateFold};
 use incremental::{Plan, apply};
-use lake::{Change, ChangeKind, Delete, TableChange, WindowRule, loses_in_catalog};
+use lake::{Change, ChangeKind, Delete, TableChange, WindowRule, loses_in_catalog, sort_statement};
 use registry::DynamicTable;
 use sql::names::{TableName, quote_literal};
 use sql::properties::RefreshMode;
 use uuid::Uuid;
 
+use crate::cluster;
 use crate::course::Course;
 use crate::prepare::{Attempt, Prepared, RESULT, STORED, Target, lost_groups, output_columns};
 use crate::sources::SourceChanges;
@@ -38,6 +39,8 @@ pub(crate) struct KnownState<'a> {
     keyed: &'a Keyed,
     fold: &'a StateFold,
     table: TableName,
+    /// The columns by which it is sorted.
+    sorted_by: Vec<String>,
     /// The state as a relation, or why it cannot be continued.
     pub stored: std::result::Result<String, String>,
 }
@@ -56,6 +59,8 @@ pub(crate) struct WrittenState {
 pub(crate) struct StateChange {
     table: TableName,
     columns: Vec<(String, String)>,
+    /// The columns by which a table that has to be made is sorted.
+    sorted_by: Vec<String>,
     /// A SELECT of the row ids that go; `None`: the table has to be made first.
     delete: Option<String>,
     insert: String,
@@ -90,7 +95,10 @@ impl StateChange {
                 let columns = self.columns.iter().map(|(name, data_type)| format!("{name} {data_type}"));
                 let columns: Vec<String> = columns.collect();
                 let table = self.table.quoted(lake);
-                vec![format!("CREATE OR REPLACE TABLE {table} ({}, {MARK} VARCHAR)", columns.join(", "))]
+                let create = format!("CREATE OR REPLACE TABLE {table} ({}, {MARK} VARCHAR)", columns.join(", "));
+                let sorted = !self.sorted_by.is_empty();
+                let sort = sorted.then(|| sort_statement(lake, &self.table, &self.sorted_by));
+                std::iter::once(create).chain(sort).collect()
             }
         };
         let to_file = self.columns.iter().any(|(_, data_type)| loses_in_catalog(data_type));
@@ -121,7 +129,9 @@ impl DynamicTables {
             None => Err("the table starts over".to_owned()),
             Some(snapshot) => self.usable_state(course, table, fold, &name, snapshot)?,
         };
-        Ok(Some(KnownState { keyed, fold, table: name, stored }))
+        let clustered_by = cluster::columns(&definition.properties, &plan.output);
+        let sorted_by = cluster::state_columns(keyed, &clustered_by, &plan.output);
+        Ok(Some(KnownState { keyed, fold, table: name, sorted_by, stored }))
     }
 
     fn usable_state(
@@ -160,8 +170,7 @@ impl DynamicTables {
             return Ok(Err("somebody else changed it".to_owned()));
         }
         let relation = format!("{} AT (VERSION => {snapshot})", name.quoted(self.lake.alias()));
-        // What this process wrote along with the table's content, and nobody touched, need not be read to be known. Should the
-        // table have another content after all, its watermark cannot be moved.
+        // What this process wrote along with the table's content, and nobody touched, need not be read to be known.
         let is_continued = known.is_some() || {
             let marks = self.session.texts(&format!("SELECT {MARK} FROM {relation} WHERE {MARK} IS NOT NULL"))?;
             marks == [Some(mark(refresh))]
@@ -291,6 +300,7 @@ impl DynamicTables {
         let mut change = StateChange {
             table: state.table.clone(),
             columns,
+            sorted_by: state.sorted_by.clone(),
             delete: None,
             insert: format!("SELECT {list} FROM {computed}"),
             changed: true,
@@ -327,7 +337,8 @@ impl DynamicTables {
         }
         let terms = self.terms(plan, &terms, changes)?;
         self.keep(GROUPS, &fold.of_change(&apply::weighted(&terms)))?;
-        self.keep(MERGED, &fold.merged(&self.relation(GROUPS), stored))?;
+        let never_null = self.never_null(GROUPS, keyed)?;
+        self.keep(MERGED, &fold.merged(&self.relation(GROUPS), stored, &never_null))?;
         let [negative, lost] =
             self.counts(&format!("SELECT count(*) FILTER (__dt_rows < 0), count(*) FILTER ({LOST}) FROM {merged}"))?;
         if negative > 0 {
@@ -342,7 +353,8 @@ impl DynamicTables {
             merged = MENDED;
         }
         self.keep(RESULT, &self.rows_of_state(fold, merged)?)?;
-        let mut prepared = match self.replace_touched(plan, state, stored, merged, target)? {
+        let has_null = !fold.has_plain_keys() || never_null.contains(&false);
+        let mut prepared = match self.replace_touched(plan, state, stored, (merged, has_null), target)? {
             Attempt::Prepared(prepared) => prepared,
             full @ Attempt::Full(_) => return Ok(full),
         };
@@ -377,13 +389,13 @@ impl DynamicTables {
     }
 
     /// Replaces the rows of the touched groups by those in [`RESULT`]: found by their keys where the result shows them,
-    /// otherwise by what the stored state says that they were.
+    /// otherwise by what the stored state says that they were. `has_null` says whether a key of them may be NULL.
     fn replace_touched(
         &self,
         plan: &Plan,
         state: &KnownState<'_>,
         stored: &str,
-        merged: &str,
+        (merged, has_null): (&str, bool),
         target: &Target<'_>,
     ) -> Result<Attempt> {
         let result = self.relation(RESULT);
@@ -392,7 +404,7 @@ impl DynamicTables {
         let new = format!("SELECT * FROM {result}");
         if let Some(key_columns) = &state.keyed.key_columns {
             let keys: Vec<String> = key_columns.iter().map(|column| columns[*column].clone()).collect();
-            let touched = (!keys.is_empty()).then_some((touched.as_str(), true));
+            let touched = (!keys.is_empty()).then_some((touched.as_str(), has_null));
             self.keep(STORED, &apply::stored_groups(&self.stored(target), &columns, &keys, touched))?;
             return self.replace_stored(&new, &columns).map(Attempt::Prepared);
         }
@@ -418,6 +430,7 @@ impl DynamicTables {
         Ok(StateChange {
             table: state.table.clone(),
             columns,
+            sorted_by: state.sorted_by.clone(),
             delete: Some(format!("SELECT {0} FROM {merged} WHERE {0} IS NOT NULL AND NOT {SAME}", apply::ROW_ID)),
             insert: format!("SELECT {} FROM {merged} WHERE NOT {SAME}{held}", apply::column_list(&names)),
             changed: changed > 0,

@@ -156,6 +156,12 @@ impl DynamicTables {
         &self.users
     }
 
+    /// The lake.
+    #[must_use]
+    pub const fn lake(&self) -> &Lake {
+        &self.lake
+    }
+
     /// The registry.
     #[must_use]
     pub fn registry(&self) -> &Arc<Registry> {

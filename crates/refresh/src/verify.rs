@@ -101,7 +101,8 @@ impl DynamicTables {
         }))
     }
 
-    fn watermark_of(&self, table: &DynamicTable) -> Result<Option<Watermark>> {
+    /// The table's watermark, as the lake has it now.
+    pub(crate) fn watermark_of(&self, table: &DynamicTable) -> Result<Option<Watermark>> {
         let id = table.definition.id.to_string();
         Ok(self.session.watermarks()?.into_iter().find(|mark| mark.table_id == id))
     }

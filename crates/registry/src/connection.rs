@@ -92,14 +92,17 @@ impl Registry {
         })
     }
 
-    /// Forgets a connection; whether it was there. Refused while a pipeline leads from or to it.
+    /// Forgets a connection; whether it was there. Refused while a pipeline, a source or an export leads from or to it.
     pub fn drop_connection(&self, id: Uuid) -> Result<bool> {
         self.store.transaction(async |transaction| {
             let statement = Statement::new("DELETE FROM connection").filter("id = {}", [id.into()]);
             let dropped =
                 transaction.attempt(statement).await.map_err(|cause| match is_foreign_key_violation(&cause) {
-                    true => Error::new(Code::Dependency, "cannot drop a connection that a pipeline uses")
-                        .with_hint("Drop the pipeline first."),
+                    true => Error::new(
+                        Code::Dependency,
+                        "cannot drop a connection that a pipeline, a source or an export uses",
+                    )
+                    .with_hint("Drop that first; SHOW SOURCES and SHOW EXPORTS name their connections."),
                     false => translate(cause),
                 })?;
             Ok(dropped > 0)

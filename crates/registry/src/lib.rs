@@ -12,6 +12,7 @@
 
 mod catalog;
 mod claim;
+mod compaction;
 mod connection;
 mod definition;
 mod dialect;
@@ -32,6 +33,7 @@ mod sqlite;
 mod statement;
 mod store;
 mod task;
+mod transfer;
 mod words;
 mod worker;
 
@@ -41,6 +43,7 @@ use std::sync::Arc;
 use error::Result;
 
 pub use claim::{Claim, ClaimedTable};
+pub use compaction::{Compaction, CompactionFilter};
 pub use connection::Connection;
 pub use definition::{
     Advance, Alteration, Definition, DynamicTable, LastRefresh, Progress, SchedulingState, Source, SourceKind,
@@ -55,6 +58,7 @@ pub use news::News;
 pub use pipeline::Pipeline;
 pub use store::spent;
 pub use task::{Renewal, Task, TaskCounts, TaskState};
+pub use transfer::{RunOutcome, RunTrigger, Transfer, TransferKind, TransferProgress, TransferRun};
 pub use worker::{ReportedWorker, WorkerRecord, WorkerState};
 
 use location::Location;

@@ -13,7 +13,7 @@ struct Step {
     sqlite: &'static str,
 }
 
-const STEPS: [Step; 4] = [
+const STEPS: [Step; 6] = [
     Step {
         about: "definitions, sources, progress, publications, history",
         postgres: include_str!("../migrations/postgres/0001_registry.sql"),
@@ -33,6 +33,16 @@ const STEPS: [Step; 4] = [
         about: "connections, pipelines, tasks",
         postgres: include_str!("../migrations/postgres/0004_connections.sql"),
         sqlite: include_str!("../migrations/sqlite/0004_connections.sql"),
+    },
+    Step {
+        about: "sources, exports, their runs",
+        postgres: include_str!("../migrations/postgres/0005_transfers.sql"),
+        sqlite: include_str!("../migrations/sqlite/0005_transfers.sql"),
+    },
+    Step {
+        about: "compactions",
+        postgres: include_str!("../migrations/postgres/0006_compactions.sql"),
+        sqlite: include_str!("../migrations/sqlite/0006_compactions.sql"),
     },
 ];
 

@@ -232,7 +232,7 @@ pub(crate) fn read_refresh(row: &Row) -> Result<Refresh> {
 }
 
 /// A code that only a newer program knows is still a failure of some kind.
-fn read_code(row: &Row) -> Result<Option<error::Code>> {
+pub(crate) fn read_code(row: &Row) -> Result<Option<error::Code>> {
     let text: Option<String> = row.optional("error_code")?;
     Ok(text.map(|text| serde_json::from_value(text.into()).unwrap_or(error::Code::Internal)))
 }

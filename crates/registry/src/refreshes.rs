@@ -109,11 +109,14 @@ impl Registry {
         self.store.execute(reap(dialect).filter("claim_id IS NOT NULL", []).filter(&claim_is_gone, []))
     }
 
-    /// Forgets refreshes, and periods of the graph, that ended before a time. The number of refreshes.
+    /// Forgets refreshes, compactions, and periods of the graph, that ended before a time. The number of refreshes.
     pub fn prune_history(&self, before: Timestamp) -> Result<u64> {
         self.store.transaction(async |transaction| {
             let periods = Statement::new("DELETE FROM graph_history").filter("valid_to < {}", [before.into()]);
             transaction.execute(periods).await?;
+            let compactions =
+                Statement::new("DELETE FROM compaction_history").filter("started_at < {}", [before.into()]);
+            transaction.execute(compactions).await?;
             let refreshes =
                 Statement::new("DELETE FROM refresh_history").filter("completed_at < {}", [before.into()]);
             transaction.execute(refreshes).await

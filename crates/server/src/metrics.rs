@@ -12,7 +12,7 @@ use axum::extract::State;
 use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse as _, Response};
 use error::{Code, Error, Result};
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use prometheus_client::encoding::text::encode;
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
@@ -20,7 +20,7 @@ use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::registry::Registry;
 use refresh::{Activity, DynamicTables, HistoryRequest};
-use registry::{Refresh, RefreshState, WorkerState};
+use registry::{Compaction, Refresh, RefreshState, WorkerState};
 use uuid::Uuid;
 
 use crate::problem::{Failure, Problem};
@@ -44,16 +44,20 @@ pub(crate) struct Metrics {
     refresh_duration: Family<Labels, Histogram, fn() -> Histogram>,
     refreshes: Family<Labels, Counter>,
     rows: Family<Labels, Counter>,
+    compactions: Family<Labels, Counter>,
+    compacted_files: Family<Labels, Counter>,
+    compaction_duration: Family<Labels, Histogram, fn() -> Histogram>,
     errors: Family<Labels, Counter>,
     requests: Family<Labels, Counter>,
     in_flight: AtomicUsize,
     counted: Mutex<Counted>,
 }
 
-/// Which refreshes are counted already.
+/// Which refreshes and compactions are counted already.
 struct Counted {
     since: Timestamp,
     ids: HashSet<Uuid>,
+    compactions: HashSet<Uuid>,
 }
 
 /// A request that is worked on.
@@ -75,10 +79,17 @@ impl Metrics {
             refresh_duration: Family::new_with_constructor(durations as fn() -> Histogram),
             refreshes: Family::default(),
             rows: Family::default(),
+            compactions: Family::default(),
+            compacted_files: Family::default(),
+            compaction_duration: Family::new_with_constructor(durations as fn() -> Histogram),
             errors: Family::default(),
             requests: Family::default(),
             in_flight: AtomicUsize::new(0),
-            counted: Mutex::new(Counted { since: Timestamp::now(), ids: HashSet::new() }),
+            counted: Mutex::new(Counted {
+                since: Timestamp::now(),
+                ids: HashSet::new(),
+                compactions: HashSet::new(),
+            }),
         }
     }
 
@@ -130,6 +141,27 @@ impl Metrics {
         counted.ids.retain(|id| known.contains(id));
     }
 
+    /// Counts compactions that have ended since they were counted last.
+    fn count_compactions(&self, compactions: &[Compaction]) {
+        let mut counted = self.counted.lock().unwrap_or_else(PoisonError::into_inner);
+        for compaction in compactions {
+            let took = Duration::from_millis(compaction.duration_ms);
+            let ended = compaction.started_at.saturating_add(SignedDuration::try_from(took).unwrap_or_default());
+            if ended.is_ok_and(|ended| ended < counted.since) || !counted.compactions.insert(compaction.id) {
+                continue;
+            }
+            let table = ("table", compaction.name.to_string());
+            let state = if compaction.error_code.is_some() { "FAILED" } else { "SUCCEEDED" };
+            self.compactions.get_or_create(&vec![table.clone(), ("state", state.to_owned())]).inc();
+            let Some(after) = compaction.files_after else { continue };
+            let gone = compaction.files_before.saturating_sub(after);
+            self.compacted_files.get_or_create(&vec![table.clone()]).inc_by(gone);
+            self.compaction_duration.get_or_create(&vec![table]).observe(took.as_secs_f64());
+        }
+        let known: HashSet<Uuid> = compactions.iter().map(|compaction| compaction.id).collect();
+        counted.compactions.retain(|id| known.contains(id));
+    }
+
     /// Begins to count at zero what may happen to these tables, or the first time would be no increase.
     fn expect(&self, activity: &Activity) {
         for watched in &activity.tables {
@@ -146,6 +178,11 @@ impl Metrics {
         registry.register("refresh_duration_seconds", "How long refreshes took that ended well", duration);
         registry.register("refreshes", "Refreshes that have ended", self.refreshes.clone());
         registry.register("refresh_rows", "Rows that refreshes read, inserted and deleted", self.rows.clone());
+        registry.register("compactions", "Times that files were rewritten", self.compactions.clone());
+        let files = self.compacted_files.clone();
+        registry.register("compaction_files_removed", "Files that a table consists of no more since then", files);
+        let duration = self.compaction_duration.clone();
+        registry.register("compaction_duration_seconds", "How long it took to rewrite files", duration);
         registry.register("errors", "Failures of refreshes and requests", self.errors.clone());
         registry.register("http_requests", "Requests that were answered", self.requests.clone());
         let told: Family<Labels, Counter> = Family::default();
@@ -170,6 +207,7 @@ pub(crate) async fn get(State(shared): State<Arc<Shared>>, headers: HeaderMap) -
     match now {
         Ok(now) => {
             shared.metrics.count(&now.refreshes);
+            shared.metrics.count_compactions(&now.compactions);
             shared.metrics.expect(&now.activity);
             now.register(&mut registry);
         }
@@ -221,6 +259,7 @@ fn in_plain_text(text: &str) -> String {
 struct Now {
     activity: Activity,
     refreshes: Vec<Refresh>,
+    compactions: Vec<Compaction>,
     memory_bytes: u64,
     spilled_bytes: u64,
 }
@@ -236,6 +275,7 @@ impl Now {
         Ok(Self {
             activity: tables.activity()?,
             refreshes: tables.history(&request)?,
+            compactions: tables.compactions(&request)?,
             memory_bytes: memory.first().copied().unwrap_or_default(),
             spilled_bytes: memory.get(1).copied().unwrap_or_default(),
         })

@@ -4,6 +4,7 @@
 //! This crate knows what a user may write. It does not know what a lake, a snapshot or a refresh is, opens no
 //! lake and changes nothing.
 
+pub mod cluster_by;
 mod cursor;
 mod keyword;
 pub mod names;

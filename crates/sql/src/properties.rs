@@ -9,6 +9,7 @@ use std::str::FromStr;
 
 use error::{Code, Error, Result};
 
+use crate::cluster_by::ClusterBy;
 use crate::names::quote_literal;
 use crate::suggest;
 pub use crate::target_lag::{TargetLag, parse_duration};
@@ -73,6 +74,8 @@ pub struct Properties {
     pub comment: Option<String>,
     /// Whether the worker refreshes it on its own.
     pub scheduler: Scheduler,
+    /// By which columns its rows are sorted within files, if by any.
+    pub cluster_by: Option<ClusterBy>,
 }
 
 /// The queue of a table that names none.
@@ -91,6 +94,7 @@ impl Default for Properties {
             queue: DEFAULT_QUEUE.to_owned(),
             comment: None,
             scheduler: Scheduler::default(),
+            cluster_by: None,
         }
     }
 }
@@ -109,6 +113,7 @@ impl Properties {
             Property::Queue(queue) => self.queue = queue,
             Property::Comment(comment) => self.comment = Some(comment),
             Property::Scheduler(scheduler) => self.scheduler = scheduler,
+            Property::ClusterBy(columns) => self.cluster_by = Some(columns),
         }
     }
 
@@ -126,10 +131,11 @@ impl Properties {
             PropertyName::Queue => self.queue = default.queue,
             PropertyName::Comment => self.comment = default.comment,
             PropertyName::Scheduler => self.scheduler = default.scheduler,
+            PropertyName::ClusterBy => self.cluster_by = default.cluster_by,
         }
     }
 
-    /// The value in force; none if there is no lag or no comment.
+    /// The value in force; none if there is no lag, no comment or no clustering.
     #[must_use]
     pub fn get(&self, name: PropertyName) -> Option<Property> {
         Some(match name {
@@ -143,6 +149,7 @@ impl Properties {
             PropertyName::Queue => Property::Queue(self.queue.clone()),
             PropertyName::Comment => Property::Comment(self.comment.clone()?),
             PropertyName::Scheduler => Property::Scheduler(self.scheduler),
+            PropertyName::ClusterBy => Property::ClusterBy(self.cluster_by.clone()?),
         })
     }
 
@@ -189,11 +196,13 @@ pub enum PropertyName {
     Queue,
     /// `COMMENT`
     Comment,
+    /// `CLUSTER BY`
+    ClusterBy,
 }
 
 impl PropertyName {
     /// All of them, in the order they are usually written.
-    pub const ALL: [Self; 10] = [
+    pub const ALL: [Self; 11] = [
         Self::TargetLag,
         Self::RefreshMode,
         Self::Initialize,
@@ -204,6 +213,7 @@ impl PropertyName {
         Self::Scheduler,
         Self::Queue,
         Self::Comment,
+        Self::ClusterBy,
     ];
 
     /// The name as it is written.
@@ -220,6 +230,7 @@ impl PropertyName {
             Self::Scheduler => "SCHEDULER",
             Self::Queue => "QUEUE",
             Self::Comment => "COMMENT",
+            Self::ClusterBy => "CLUSTER_BY",
         }
     }
 
@@ -236,6 +247,7 @@ impl PropertyName {
             Self::Scheduler => "ENABLE or DISABLE",
             Self::Queue => "a name of letters, digits, _ and -",
             Self::Comment => "a text in single quotes",
+            Self::ClusterBy => "a list of columns such as (a, b)",
         }
     }
 }
@@ -252,6 +264,9 @@ impl FromStr for PropertyName {
     fn from_str(text: &str) -> Result<Self> {
         if text.eq_ignore_ascii_case("REFRESH_STRATEGY") {
             return Ok(Self::RefreshMode);
+        }
+        if text.eq_ignore_ascii_case("CLUSTER BY") {
+            return Ok(Self::ClusterBy);
         }
         let known = Self::ALL.into_iter().find(|name| name.as_str().eq_ignore_ascii_case(text));
         known.ok_or_else(|| {
@@ -296,6 +311,8 @@ pub enum Property {
     Comment(String),
     /// `SCHEDULER = ENABLE`
     Scheduler(Scheduler),
+    /// `CLUSTER BY (a, b)`
+    ClusterBy(ClusterBy),
 }
 
 impl Property {
@@ -305,6 +322,7 @@ impl Property {
         let property = match name {
             PropertyName::TargetLag => return value.parse().map(Self::TargetLag),
             PropertyName::Comment => return Ok(Self::Comment(value.to_owned())),
+            PropertyName::ClusterBy => return value.parse().map(Self::ClusterBy),
             PropertyName::Queue => is_queue(value.trim()).then(|| Self::Queue(value.trim().to_owned())),
             PropertyName::RefreshMode => match word.as_str() {
                 "AUTO" | "AFFECTED_KEYS" => Some(Self::RefreshMode(RefreshMode::Auto)),
@@ -376,6 +394,7 @@ impl Property {
             Self::Queue(_) => PropertyName::Queue,
             Self::Comment(_) => PropertyName::Comment,
             Self::Scheduler(_) => PropertyName::Scheduler,
+            Self::ClusterBy(_) => PropertyName::ClusterBy,
         }
     }
 
@@ -393,6 +412,7 @@ impl Property {
             Self::MaxParallelism(parts) => parts.to_string(),
             Self::Comment(text) | Self::Queue(text) => quote_literal(text),
             Self::Scheduler(scheduler) => scheduler.to_string(),
+            Self::ClusterBy(columns) => columns.to_string(),
         }
     }
 }
@@ -400,6 +420,9 @@ impl Property {
 impl fmt::Display for Property {
     /// `TARGET_LAG = '5 minutes'`
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if let Self::ClusterBy(columns) = self {
+            return write!(f, "CLUSTER BY {columns}");
+        }
         write!(f, "{} = {}", self.name(), self.value_sql())
     }
 }

@@ -3,13 +3,15 @@
 //! ```text
 //! CREATE [OR REPLACE | OR ALTER] DYNAMIC TABLE [IF NOT EXISTS] name [(property [, ...])] property [[,] property ...] AS query
 //! ALTER DYNAMIC TABLE [IF EXISTS] name
-//!     SET property [[,] ...] | UNSET property name [[,] ...] | SUSPEND | RESUME | REFRESH [FULL] | RENAME TO name
+//!     SET property [[,] ...] | UNSET property name [[,] ...] | CLUSTER BY (column [, ...]) | DROP CLUSTERING KEY |
+//!     SUSPEND | RESUME | REFRESH [FULL] | RENAME TO name
 //! DROP DYNAMIC TABLE [IF EXISTS] name [CASCADE | RESTRICT]
 //! SHOW DYNAMIC TABLES [LIKE 'pattern']
 //! DESC[RIBE] DYNAMIC TABLE name
 //! EXPLAIN DYNAMIC TABLE name
 //! ```
-//! A property is `NAME = value`, the value a string, a word or a number. Statements about connections are in `connection`.
+//! A property is `NAME = value`, the value a string, a word or a number, or `CLUSTER BY (column [, ...])`. Statements about
+//! connections are in `connection`, those about sources and exports in `transfer`.
 
 use std::fmt;
 
@@ -22,8 +24,13 @@ use crate::token::{Kind, Token, tokenize};
 
 mod connection;
 mod grammar;
+mod transfer;
 
 pub use connection::{ConnectionChange, ConnectionSetting, ConnectionStatement};
+pub use transfer::{
+    CreateTransfer, Direction, Lookback, OutsideName, TransferAction, TransferChange, TransferProperties,
+    TransferStatement,
+};
 
 /// A statement and where it stands.
 #[derive(Clone, Debug, PartialEq)]
@@ -124,6 +131,8 @@ pub enum Statement {
     },
     /// A statement about connections.
     Connection(ConnectionStatement),
+    /// A statement about sources or exports.
+    Transfer(TransferStatement),
     /// Any other statement, for DuckDB: its text.
     Other(String),
 }
@@ -149,6 +158,11 @@ fn read_statements(text: &str) -> Result<Vec<Located<Statement>>> {
             // Where a statement is shown, no string of this one is.
             let text = own_text.split(['\'', '$', '=']).next().unwrap_or_default().to_owned();
             statements.push(Located { value, offset: first.start, text });
+            continue;
+        }
+        if let Some(direction) = transfer::direction(&cursor) {
+            let value = Statement::Transfer(transfer::parse(cursor, direction)?);
+            statements.push(Located { value, offset: first.start, text: own_text.to_owned() });
             continue;
         }
         let value = match grammar::parse(cursor)? {

@@ -6,3 +6,4 @@ pub mod postgres;
 pub mod random;
 #[cfg(feature = "rules")]
 pub mod rules;
+pub mod sqlite;

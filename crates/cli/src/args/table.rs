@@ -183,6 +183,9 @@ pub struct HistoryArgs {
     /// Only those that failed, or were not tried since what they read had failed
     #[arg(long)]
     pub errors: bool,
+    /// When files were rewritten in place of when tables were refreshed
+    #[arg(long)]
+    pub compactions: bool,
     /// Only those that began since: `90 minutes`, `7d`, or a moment such as 2026-01-31T08:00Z
     #[arg(long, value_name = "WHEN")]
     pub since: Option<String>,

@@ -1,6 +1,6 @@
 //! `explain`: how a dynamic table is refreshed, and why so.
 
-use ::refresh::{Analyzed, Cost, ExplainedNode, Explanation, drawing};
+use ::refresh::{Analyzed, Cost, ExplainedNode, Explanation, Scanned, drawing};
 use ::sql::names::ObjectName;
 use error::Result;
 use serde_json::json;
@@ -44,6 +44,18 @@ fn print_analyzed(context: &mut Context<'_>, analyzed: &Analyzed) {
         row.push(share(cost, total).into());
         steps.row(row);
     }
+    let mut scans = Listing::new(["table", "files_read", "files", "rows_read", "rows", "left_out_by"])
+        .dispensable(["left_out_by"]);
+    for Scanned { scan, files, rows } in &analyzed.scans {
+        scans.row(vec![
+            scan.table.as_str().into(),
+            scan.files.into(),
+            optional(*files, Into::into),
+            scan.rows.into(),
+            optional(*rows, Into::into),
+            shortened(&scan.filters).into(),
+        ]);
+    }
     let mut record = Record::default();
     record.field("name", analyzed.name.to_string());
     record.field("action", optional(analyzed.action, |action| action.as_str().into()));
@@ -52,6 +64,7 @@ fn print_analyzed(context: &mut Context<'_>, analyzed: &Analyzed) {
     if context.printer.format() != Format::Table {
         record.field("statements", total.statements);
         record.field("steps", steps.to_value());
+        record.field("scans", scans.to_value());
         context.printer.record(&record);
         return;
     }
@@ -63,6 +76,19 @@ fn print_analyzed(context: &mut Context<'_>, analyzed: &Analyzed) {
             "\n{} statements to the lake; own_ms is what neither lake nor registry took.",
             total.statements
         ));
+    }
+    if !analyzed.scans.is_empty() {
+        context.printer.say("");
+        context.printer.listing_or(&scans, "nothing was read");
+    }
+}
+
+/// As much of a condition as tells what it is about.
+fn shortened(filters: &str) -> String {
+    const MOST: usize = 80;
+    match filters.char_indices().nth(MOST) {
+        Some((end, _)) => format!("{}...", &filters[..end]),
+        None => filters.to_owned(),
     }
 }
 

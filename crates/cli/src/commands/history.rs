@@ -1,4 +1,4 @@
-//! `history`: past refreshes, the latest first.
+//! `history`: past refreshes, or compactions, the latest first.
 
 use std::time::Duration;
 
@@ -22,6 +22,11 @@ pub fn run(context: &mut Context<'_>, args: &HistoryArgs) -> Result<()> {
         limit: args.limit,
     };
     let tables = context.open()?;
+    if args.compactions {
+        let compactions = tables.compactions(&request)?;
+        context.printer.listing_or(&compaction_listing(&compactions), "no table was compacted");
+        return Ok(());
+    }
     let refreshes = tables.history(&request)?;
     let everything = request.since.is_none() && !request.only_failures;
     let nothing = if everything { "there was no refresh yet" } else { "there was no such refresh" };
@@ -31,6 +36,45 @@ pub fn run(context: &mut Context<'_>, args: &HistoryArgs) -> Result<()> {
     };
     context.printer.listing_or(&listing, nothing);
     Ok(())
+}
+
+fn compaction_listing(compactions: &[registry::Compaction]) -> Listing {
+    let mut listing = Listing::new([
+        "name",
+        "part",
+        "started_at",
+        "state",
+        "files_before",
+        "files_after",
+        "rows_before",
+        "deleted_before",
+        "inlined_before",
+        "duration",
+        "error",
+        "worker",
+    ])
+    .dispensable(["worker", "inlined_before", "deleted_before", "rows_before", "error"]);
+    for compaction in compactions {
+        let error = compaction.error_message.as_deref().map(|message| match compaction.error_code {
+            Some(code) => format!("{code}: {message}"),
+            None => message.to_owned(),
+        });
+        listing.row(vec![
+            compaction.name.to_string().into(),
+            if compaction.is_state { "state" } else { "rows" }.into(),
+            moment(Some(compaction.started_at)),
+            if error.is_some() { "FAILED" } else { "SUCCEEDED" }.into(),
+            compaction.files_before.into(),
+            optional(compaction.files_after, Into::into),
+            compaction.rows_before.into(),
+            compaction.deleted_before.into(),
+            compaction.inlined_before.into(),
+            duration(Duration::from_millis(compaction.duration_ms)),
+            optional(error.as_deref(), Into::into),
+            optional(compaction.worker.as_deref(), Into::into),
+        ]);
+    }
+    listing
 }
 
 /// What a person wants to know; what a refresh failed of stands where the reason of its action would.

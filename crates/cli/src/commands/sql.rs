@@ -6,12 +6,12 @@ use std::time::Instant;
 
 use ::refresh::{DynamicTables, RefreshRequest};
 use ::sql::statement::{AlterAction, Located, Statement};
-use error::{Code, Error, Result, Span};
+use error::{Code, Error, Result};
 use lake::Rows;
 use registry::RefreshTrigger;
 
 use crate::args::SqlArgs;
-use crate::commands::{Context, alter, connection, create, describe, drop, explain, list, refresh};
+use crate::commands::{Context, alter, connection, create, describe, drop, explain, list, refresh, transfer};
 use crate::input::{self, Input};
 use crate::listing::{Listing, duration_text};
 
@@ -102,24 +102,14 @@ fn execute(
             explain::print(context, &explanation, false);
         }
         Statement::Connection(statement) => connection::execute(context, statement)?,
+        Statement::Transfer(statement) => transfer::execute(context, tables, statement)?,
         Statement::Other(sql) => {
             let started = Instant::now();
-            let rows = tables.query(sql).map_err(|error| place(error, text, located.offset))?;
+            let rows = tables.query(sql).map_err(|error| error.within(text, located.offset))?;
             print_rows(context, sql, rows, limit, started);
         }
     }
     Ok(())
-}
-
-/// The error with its place in the whole text, where it only knew its place in the statement.
-fn place(error: Error, text: &str, offset: usize) -> Error {
-    match error.span() {
-        Some(span) if span.text.len() < text.len() => {
-            let span = Span::new(text, offset + span.offset, span.length);
-            error.with_span(span)
-        }
-        _ => error,
-    }
 }
 
 fn print_rows(context: &mut Context<'_>, sql: &str, mut rows: Rows, limit: Option<usize>, started: Instant) {

@@ -1,11 +1,13 @@
 //! `worker`: keeps all dynamic tables fresh until told to stop.
 
+use std::cell::Cell;
 use std::time::Duration;
 
 use ::refresh::DynamicTables;
 use ::worker::{Opening, Options, Shutdown, Worker};
 use connection::{Chain, Connections};
 use error::{Code, Error, Result};
+use exchange::{Exchange, Keeper, KeeperOptions, LakeSlot, Stop};
 use lineage::Lineage;
 use preview::{PreviewWorker, Previews, WorkerOptions};
 
@@ -42,7 +44,27 @@ pub fn run(context: &mut Context<'_>, args: &WorkerArgs) -> Result<()> {
         true => Some(previews(config)?),
         false => None,
     };
-    let worker = Worker::new(options, |opening| open(config, opening));
+    let slot = LakeSlot::default();
+    // Sources and exports are of the queue of tables that name none.
+    let keeps = config.worker.queues.is_empty()
+        || config.worker.queues.iter().any(|queue| queue == ::sql::properties::DEFAULT_QUEUE);
+    let keeper = match keeps && !args.once {
+        true => Some(Keeper::start(&connections(config)?, &slot, &keeper_options(config))),
+        false => None,
+    };
+    let failed_sources = Cell::new(0);
+    let worker = Worker::new(options, |opening| {
+        // Some catalogs take one opener at a time.
+        slot.put(None);
+        let tables = open(config, opening)?;
+        if keeps && args.once {
+            let exchange = Exchange::new(tables.lake().clone(), connections(config)?);
+            let (_, failed) = exchange.run_due(&keeper_options(config).name, &Stop::default())?;
+            failed_sources.set(failed);
+        }
+        slot.put(Some(tables.lake().clone()));
+        Ok(tables)
+    });
     let lineage = config.worker.lineage.as_ref().map(|target| {
         let registry = registry::Registry::open(&config.registry)?;
         Ok::<_, Error>(Lineage::follow(registry, worker.name(), target, &config.worker.lineage_namespace))
@@ -53,6 +75,9 @@ pub fn run(context: &mut Context<'_>, args: &WorkerArgs) -> Result<()> {
     if let Some(lineage) = lineage {
         lineage.end();
     }
+    if let Some(keeper) = keeper {
+        keeper.stop();
+    }
     if let Some(previews) = previews {
         previews.stop(config.worker.grace_period);
     }
@@ -60,7 +85,21 @@ pub fn run(context: &mut Context<'_>, args: &WorkerArgs) -> Result<()> {
         served.wait();
     }
     let summary = worked?;
-    if args.once { summary.check() } else { Ok(()) }
+    match failed_sources.get() {
+        _ if !args.once => Ok(()),
+        0 => summary.check(),
+        failed => Err(Error::new(Code::Dependency, format!("{failed} sources or exports failed"))
+            .with_hint("The log above, SHOW SOURCES and SHOW EXPORTS say why.")),
+    }
+}
+
+fn connections(config: &Config) -> Result<Connections> {
+    Ok(Connections::new(registry::Registry::open(&config.registry)?, Chain::of_process()?))
+}
+
+fn keeper_options(config: &Config) -> KeeperOptions {
+    let name = config.worker.name.clone().unwrap_or_else(|| "worker".to_owned());
+    KeeperOptions { name, concurrency: config.worker.concurrency }
 }
 
 /// Somebody waits for a preview: another worker takes over sooner than with a refresh.
@@ -68,8 +107,7 @@ const PREVIEW_LEASE: Duration = Duration::from_secs(20);
 
 /// Starts what carries out previews.
 fn previews(config: &Config) -> Result<PreviewWorker> {
-    let registry = registry::Registry::open(&config.registry)?;
-    let connections = Connections::new(registry, Chain::of_process()?);
+    let connections = connections(config)?;
     let name = config.worker.name.clone().unwrap_or_else(|| format!("previews-{}", std::process::id()));
     let options = WorkerOptions { name, queues: vec![preview::QUEUE.to_owned()], lease: PREVIEW_LEASE };
     let concurrency = config.preview.concurrency;

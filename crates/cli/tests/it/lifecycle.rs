@@ -178,6 +178,13 @@ fn explain_analyze_shows_where_the_time_went() {
         assert!((parts - of("ms")).abs() < 0.05, "{step}");
     }
     assert!(json["statements"].as_u64().unwrap() > 10);
+    // The table of the orders has many rows in one file, of which its change is one, in another or in the catalog.
+    let orders: Vec<_> = json["scans"].as_array().unwrap().iter().filter(|scan| scan["table"] == "orders").collect();
+    assert!(!orders.is_empty(), "{json}");
+    for scan in orders {
+        assert!(scan["rows_read"].as_u64().unwrap() <= 1 && scan["rows"].as_u64().unwrap() > 200_000, "{scan}");
+        assert!(scan["files_read"].as_u64() <= scan["files"].as_u64(), "{scan}");
+    }
     // It was a refresh. The next one has nothing to do, and shows it once more.
     program.ok(&["verify"]);
     let again = analyzed(&[]);

@@ -10,7 +10,7 @@ use sql::query::Parser;
 use sql::tree;
 
 use super::aggregate::{Calls, is_exact_type, stands_for};
-use super::keyed::{key_column, named};
+use super::keyed::{key_column, named, same_key};
 use crate::resolve::ResolvedSource;
 
 /// How each output column follows from its stored value and the change.
@@ -147,9 +147,10 @@ impl Fold {
 
     /// The new row of each changed group beside its stored one: a SELECT over the temporary table `deltas` and the
     /// `target` relation, giving `__dt_row_id` (NULL for a new group), `__dt_rows` (how many rows the group now
-    /// has), [`LOST`], `__dt_same` (whether the stored row says the same) and the output columns.
+    /// has), [`LOST`], `__dt_same` (whether the stored row says the same) and the output columns. `never_null` says for
+    /// each key that it is not NULL in any of the groups.
     #[must_use]
-    pub fn new_rows(&self, deltas: &str, target: &str) -> String {
+    pub fn new_rows(&self, deltas: &str, target: &str, never_null: &[bool]) -> String {
         let mut values = Vec::new();
         let mut lost = Vec::new();
         for (position, column) in self.columns.iter().enumerate() {
@@ -196,11 +197,16 @@ impl Fold {
             .iter()
             .enumerate()
             .filter_map(|(position, column)| match column {
-                FoldColumn::Key(key) => Some(format!(
-                    "__dt_t.{} IS NOT DISTINCT FROM __dt_d.{}",
-                    quote_identifier(&self.output[position].0),
-                    key_column(*key)
-                )),
+                FoldColumn::Key(key) => {
+                    let (name, data_type) = &self.output[position];
+                    let never_null = never_null.get(*key) == Some(&true);
+                    Some(same_key(
+                        &format!("__dt_t.{}", quote_identifier(name)),
+                        &format!("__dt_d.{}", key_column(*key)),
+                        data_type,
+                        never_null,
+                    ))
+                }
                 _ => None,
             })
             .collect();

@@ -237,6 +237,48 @@ impl Keyed {
     }
 }
 
+/// One row that says for each of so many keys how many rows of a table of keys are NULL in it.
+#[must_use]
+pub fn null_keys(table: &str, key_count: usize) -> String {
+    let each: Vec<String> =
+        (0..key_count).map(|key| format!("count(*) FILTER ({} IS NULL)", key_column(key))).collect();
+    format!("SELECT {} FROM {table}", each.join(", "))
+}
+
+/// Types of which `=` says of two values, neither NULL, what IS NOT DISTINCT FROM says, in every join of the engine.
+const PLAIN: [&str; 17] = [
+    "BOOLEAN",
+    "TINYINT",
+    "SMALLINT",
+    "INTEGER",
+    "BIGINT",
+    "HUGEINT",
+    "UTINYINT",
+    "USMALLINT",
+    "UINTEGER",
+    "UBIGINT",
+    "UHUGEINT",
+    "VARCHAR",
+    "DATE",
+    "TIME",
+    "TIMESTAMP",
+    "TIMESTAMP WITH TIME ZONE",
+    "UUID",
+];
+
+/// Whether keys of a type can be found by `=`, by which the engine skips the files and row groups that hold none of them: it does
+/// not by IS NOT DISTINCT FROM. Lists, structs and floating-point numbers are left alone.
+#[must_use]
+pub fn is_plain(data_type: &str) -> bool {
+    PLAIN.contains(&data_type) || data_type.starts_with("DECIMAL(")
+}
+
+/// The condition that two keys of a type are the same, which are NULL only if not told otherwise.
+pub(crate) fn same_key(left: &str, right: &str, data_type: &str, never_null: bool) -> String {
+    let operator = if never_null && is_plain(data_type) { "=" } else { "IS NOT DISTINCT FROM" };
+    format!("{left} {operator} {right}")
+}
+
 /// Keys as the items of a SELECT; one constant if there are none.
 pub(crate) fn key_items(keys: &[Value]) -> Vec<Value> {
     if keys.is_empty() {

@@ -12,7 +12,7 @@ use sql::tree;
 use super::accumulator::{Accumulators, accumulator_column, is_kept_as_it_is, plain_call};
 use super::aggregate::{Calls, stands_for};
 use super::fold::{Inputs, LOST, ROWS, input_items, lost_group};
-use super::keyed::{key_column, key_items, named};
+use super::keyed::{is_plain, key_column, key_items, named, same_key};
 use crate::Catalog;
 
 /// The state of an aggregate and how its rows follow from it.
@@ -147,8 +147,9 @@ impl StateFold {
 
     /// The new state of each changed group: a SELECT over the temporary table `change` and the `state` relation, giving
     /// `__dt_row_id` (NULL for a new group), the state's columns, [`LOST`] and [`SAME`].
+    /// `never_null` says for each key that it is not NULL in any of the groups.
     #[must_use]
-    pub fn merged(&self, change: &str, state: &str) -> String {
+    pub fn merged(&self, change: &str, state: &str, never_null: &[bool]) -> String {
         let rows = format!("coalesce(__dt_t.{ROWS}, 0) + __dt_d.{ROWS}");
         let mut values: Vec<(String, String)> = Vec::new();
         for key in (0..self.keys.len()).map(key_column) {
@@ -171,7 +172,7 @@ impl StateFold {
             items.join(", "),
             same.join(" AND "),
             Self::stored(state),
-            self.same_keys("__dt_t", "__dt_d")
+            self.same_keys("__dt_t", "__dt_d", never_null)
         )
     }
 
@@ -186,7 +187,7 @@ impl StateFold {
              WHERE __dt_m.{LOST}",
             all.join(", "),
             columns.join(", "),
-            self.same_keys("__dt_m", "__dt_f")
+            self.same_keys("__dt_m", "__dt_f", &[])
         )
     }
 
@@ -196,9 +197,21 @@ impl StateFold {
         format!("(SELECT rowid AS __dt_row_id, * FROM {state} WHERE {MARK} IS NULL)")
     }
 
-    fn same_keys(&self, left: &str, right: &str) -> String {
-        let equal: Vec<String> = (0..self.keys.len())
-            .map(|key| format!("{left}.{0} IS NOT DISTINCT FROM {right}.{0}", key_column(key)))
+    /// Whether all keys have types by which the engine can skip files.
+    #[must_use]
+    pub fn has_plain_keys(&self) -> bool {
+        self.key_types.iter().all(|data_type| is_plain(data_type))
+    }
+
+    fn same_keys(&self, left: &str, right: &str, never_null: &[bool]) -> String {
+        let equal: Vec<String> = self
+            .key_types
+            .iter()
+            .enumerate()
+            .map(|(key, data_type)| {
+                let (column, never_null) = (key_column(key), never_null.get(key) == Some(&true));
+                same_key(&format!("{left}.{column}"), &format!("{right}.{column}"), data_type, never_null)
+            })
             .collect();
         if equal.is_empty() { "true".to_owned() } else { equal.join(" AND ") }
     }

@@ -126,3 +126,59 @@ fn whoever_reads_older_versions_with_all_optimizations_sees_all_rows() {
         assert_eq!(of_old("v < 'v2'"), ["112"], "{kind:?}");
     }
 }
+
+/// The number of files, and of row groups, that hold some of these ids.
+fn holding(session: &Session, ids: &str) -> (usize, usize) {
+    let files = rows(session, "SELECT data_file FROM ducklake_list_files('lake', 't')");
+    let groups = |file: &String| {
+        let sql = format!(
+            "SELECT count(*) FROM parquet_metadata('{file}') WHERE path_in_schema = 'id' \
+             AND stats_max_value::BIGINT >= (SELECT min(x) FROM range({ids}) r(x)) \
+             AND stats_min_value::BIGINT <= (SELECT max(x) FROM range({ids}) r(x))"
+        );
+        rows(session, &sql)[0].parse::<usize>().unwrap()
+    };
+    let groups: Vec<usize> = files.iter().map(groups).collect();
+    (groups.iter().filter(|groups| **groups > 0).count(), groups.iter().sum())
+}
+
+#[test]
+fn a_sorted_table_is_written_and_compacted_in_its_order() {
+    for kind in KINDS {
+        let place = Place::new(kind);
+        let lake = place.open();
+        let session = lake.session().unwrap();
+        let by = |columns: &[&str]| columns.iter().map(|column| (*column).to_owned()).collect::<Vec<_>>();
+        session.execute("CALL lake.set_option('parquet_row_group_size', '2048')").unwrap();
+        let scrambled = |from: u64| {
+            format!("SELECT hash(i) % 20000 AS id, i % 7 AS k, 'v' || i AS v FROM range({from}, {from} + 10000) r(i)")
+        };
+        session.execute(&format!("CREATE TABLE t AS {}", scrambled(0))).unwrap();
+        assert_eq!(holding(&session, "100, 200").1, 5, "{kind:?}: any group may hold any id");
+        let before = now(&session);
+        assert!(session.sort_by(&table("t"), &by(&["id", "k"])).unwrap());
+        assert!(!session.sort_by(&table("T"), &by(&["ID", "k"])).unwrap(), "it is so already");
+        assert_eq!(session.sorted_by(&[table("none"), table("t")]).unwrap(), [by(&[]), by(&["id", "k"])]);
+        // What is said of it is that nothing happened to its rows, and the feed goes on across it.
+        assert!(session.changes_since(before).unwrap().changes.is_empty(), "{kind:?}");
+        assert!(session.window(&table("t"), before, now(&session)).unwrap().is_unchanged());
+        assert_eq!(session.stored(&[table("t")]).unwrap()[0].unwrap().unsorted, 10_000);
+        session.execute(&format!("INSERT INTO t {}", scrambled(10_000))).unwrap();
+        let window = session.window(&table("t"), before, now(&session)).unwrap();
+        assert_eq!((window.rule, window.inserted), (WindowRule::Insertions, 10_000));
+        let came = window.delta_sql(&by(&["id", "k", "v"]), "w");
+        assert_eq!(rows(&session, &format!("SELECT count(*), sum(w) FROM ({came})")), ["10000|10000"]);
+        assert_eq!(holding(&session, "100, 200"), (2, 6), "{kind:?}: an insertion is sorted");
+        let stored = rows(&session, ROWS);
+        session.compact(&table("t"), ALL).unwrap();
+        assert_eq!(rows(&session, ROWS), stored, "{kind:?}");
+        assert_eq!(holding(&session, "100, 200"), (1, 1), "{kind:?}: and so is what is compacted");
+        let after = session.stored(&[table("t")]).unwrap()[0].unwrap();
+        assert_eq!((after.files, after.unsorted), (1, 0), "{kind:?}");
+        assert!(session.sort_by(&table("t"), &[]).unwrap());
+        assert_eq!(session.sorted_by(&[table("t")]).unwrap(), [by(&[])]);
+        // Somebody else's order is not mistaken for one of columns.
+        session.execute("ALTER TABLE t SET SORTED BY (lower(v), id DESC)").unwrap();
+        assert_eq!(session.sorted_by(&[table("t")]).unwrap(), [by(&["lower(v)", "id DESC"])]);
+    }
+}

@@ -5,6 +5,7 @@ mod changes;
 mod compacting;
 mod feed;
 mod looking;
+mod maintained;
 mod opening;
 mod place;
 mod publishing;

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use lake::Stored;
 use refresh::{Done, DynamicTables, Poll};
-use registry::{HistoryFilter, RefreshAction, RefreshTrigger};
+use registry::{CompactionFilter, HistoryFilter, RefreshAction, RefreshTrigger};
 use sql::names::TableName;
 use testkit::lake::ThrowAway;
 
@@ -82,6 +82,17 @@ fn many_refreshes_leave_few_files() {
     let later = history.iter().filter(|refresh| refresh.trigger != RefreshTrigger::Creation);
     let others: Vec<_> = later.filter(|refresh| refresh.action != Some(RefreshAction::Incremental)).collect();
     assert!(others.is_empty(), "compaction is nobody's reason to start over: {others:?}");
+    // It is written down, with what it was good for.
+    let done = lake.tables.registry().compactions(&CompactionFilter::default(), 100).unwrap();
+    assert_eq!(done.len(), compacted);
+    for compaction in &done {
+        assert!(compaction.files_after < Some(compaction.files_before), "{compaction:?}");
+        assert_eq!((compaction.worker.as_deref(), &compaction.error_message), (Some("worker"), &None));
+    }
+    let named = |state: bool| {
+        done.iter().filter(move |compaction| compaction.is_state == state).map(|of| of.name.name.as_str())
+    };
+    assert!(named(false).any(|name| name == "large") && named(true).all(|name| name == "grouped"));
     let commits =
         lake.rows("SELECT author FROM lake.snapshots() WHERE commit_message = 'compact main.large'").unwrap();
     assert_eq!(commits[0][0].as_deref(), Some("dynamic-tables"));

@@ -1,11 +1,12 @@
 //! Tables that are refreshed together: one data version, one commit, and what happens to the others when one cannot.
 
 use std::cell::Cell;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use refresh::{Lease, Poll};
 use registry::{HistoryFilter, Refresh, RefreshState};
 use testkit::lake::ThrowAway;
+use testkit::sqlite;
 
 const DIAMOND: &str = "
     CREATE TABLE lake.src AS SELECT i AS id, i % 7 AS k, i AS v FROM range(100) t(i);
@@ -273,4 +274,72 @@ fn a_table_that_is_refreshed_by_hand_only_is_read_as_it_stood_at_the_data_versio
     lake.verify().unwrap();
     refresh_all(&lake);
     assert_eq!(lake.rows("FROM lake.b").unwrap(), [[Some("11".to_owned()), Some("11".to_owned())]]);
+}
+
+#[test]
+fn a_claim_that_cannot_be_given_back_is_given_back_as_soon_as_it_can_be() {
+    let lake = lake(
+        "CREATE TABLE lake.src AS SELECT i AS id FROM range(10) t(i);
+         CREATE DYNAMIC TABLE a TARGET_LAG = '1 hour' AS SELECT count(*) AS n FROM src",
+    );
+    let claims = || lake.tables.registry().claims().unwrap();
+    let full = "CREATE TRIGGER full BEFORE DELETE ON refresh_claim BEGIN SELECT raise(ABORT, 'disk full'); END";
+    sqlite::ask(lake.registry_url(), full).unwrap();
+    lake.run("INSERT INTO lake.src VALUES (10)").unwrap();
+    assert_eq!(states(&refresh_all(&lake)), [("a".to_owned(), RefreshState::Succeeded)]);
+    assert!(claims()[0].is_live);
+    sqlite::ask(lake.registry_url(), "DROP TRIGGER full").unwrap();
+    let began = Instant::now();
+    // The lease would hold it for five minutes.
+    while !claims().is_empty() {
+        assert!(began.elapsed() < Duration::from_secs(30));
+        std::thread::sleep(Duration::from_millis(50));
+    }
+    lake.verify().unwrap();
+}
+
+#[test]
+fn maintenance_beside_a_full_refresh_over_sqlite_makes_it_look_again() {
+    let lake = lake(
+        "CREATE TABLE lake.one AS SELECT i AS id, i % 3 AS k FROM range(2000) t(i);
+         CREATE TABLE lake.two AS SELECT i AS id FROM range(10) t(i);
+         CREATE DYNAMIC TABLE first TARGET_LAG = '1 hour' REFRESH_MODE = FULL AS SELECT k, count(*) AS n FROM one GROUP BY k;
+         CREATE DYNAMIC TABLE second TARGET_LAG = '1 hour' AS SELECT count(*) AS n FROM two",
+    );
+    lake.run("INSERT INTO lake.one VALUES (5000, 1); INSERT INTO lake.two VALUES (10)").unwrap();
+    let done = work(&lake, &|group| {
+        if group == 2 {
+            // One statement can see the rows neither in the catalog nor in the file.
+            lake.others.execute("CALL ducklake_flush_inlined_data('lake', table_name => 'one')").unwrap();
+        }
+    });
+    assert_eq!((done.refreshed, done.failed), (2, 0));
+    lake.verify().unwrap();
+}
+
+#[test]
+fn what_a_process_that_died_published_is_seen_where_there_is_nothing_to_publish() {
+    let lake = lake(
+        "CREATE TABLE lake.src AS SELECT i AS id, 'a' AS v FROM range(10) t(i);
+         CREATE DYNAMIC TABLE t TARGET_LAG = '1 hour' AS SELECT id, v FROM src",
+    );
+    lake.run("INSERT INTO lake.src VALUES (10, 'a')").unwrap();
+    refresh_all(&lake);
+    let ask = |statement: &str| sqlite::ask(lake.registry_url(), statement).unwrap();
+    ask("CREATE TABLE kept AS SELECT * FROM dynamic_table_progress");
+    lake.run("UPDATE lake.src SET v = 'b' WHERE id = 3").unwrap();
+    let request = refresh::RefreshRequest {
+        names: Vec::new(),
+        full: false,
+        trigger: registry::RefreshTrigger::Manual,
+        worker: None,
+    };
+    lake.another().unwrap().refresh(&request).unwrap();
+    assert_eq!(number(&lake, "SELECT count(*) FROM lake.t WHERE v = 'b'"), 1);
+    // It died before the registry heard of it, and what it saw is taken back.
+    ask("INSERT OR REPLACE INTO dynamic_table_progress SELECT * FROM kept");
+    lake.run("UPDATE lake.src SET v = 'a' WHERE id = 3").unwrap();
+    refresh_all(&lake);
+    assert_eq!(number(&lake, "SELECT count(*) FROM lake.t WHERE v = 'b'"), 0);
+    lake.verify().unwrap();
 }

@@ -7,34 +7,42 @@ use testkit::lake::ThrowAway;
 use tracing::field::{Field, Visit};
 use tracing::{Event, Level, Metadata, Subscriber, span};
 
+/// The statement that an event tells of.
+pub fn sql_of(event: &Event<'_>) -> Option<String> {
+    struct Sql(String);
+    impl Visit for Sql {
+        fn record_debug(&mut self, field: &Field, value: &dyn Debug) {
+            if field.name() == "sql" {
+                write!(self.0, "{value:?}").unwrap();
+            }
+        }
+        fn record_str(&mut self, field: &Field, value: &str) {
+            if field.name() == "sql" {
+                self.0.push_str(value);
+            }
+        }
+    }
+    let mut sql = Sql(String::new());
+    event.record(&mut sql);
+    (!sql.0.is_empty()).then_some(sql.0)
+}
+
+/// Whether an event may be a statement to the lake.
+pub fn is_statement(metadata: &Metadata<'_>) -> bool {
+    *metadata.level() == Level::TRACE && metadata.target().starts_with("lake")
+}
+
 /// Keeps the SQL of every statement to the lake.
 #[derive(Clone, Default)]
 struct Statements(Arc<Mutex<Vec<String>>>);
 
 impl Subscriber for Statements {
     fn enabled(&self, metadata: &Metadata<'_>) -> bool {
-        *metadata.level() == Level::TRACE && metadata.target().starts_with("lake")
+        is_statement(metadata)
     }
 
     fn event(&self, event: &Event<'_>) {
-        struct Sql(String);
-        impl Visit for Sql {
-            fn record_debug(&mut self, field: &Field, value: &dyn Debug) {
-                if field.name() == "sql" {
-                    write!(self.0, "{value:?}").unwrap();
-                }
-            }
-            fn record_str(&mut self, field: &Field, value: &str) {
-                if field.name() == "sql" {
-                    self.0.push_str(value);
-                }
-            }
-        }
-        let mut sql = Sql(String::new());
-        event.record(&mut sql);
-        if !sql.0.is_empty() {
-            self.0.lock().unwrap().push(sql.0);
-        }
+        self.0.lock().unwrap().extend(sql_of(event));
     }
 
     fn new_span(&self, _: &span::Attributes<'_>) -> span::Id {
@@ -228,4 +236,30 @@ fn a_window_of_many_snapshots_takes_as_many_statements_as_one() {
     let many = of_refresh(&lake, "folded");
     assert_eq!(many.len(), one, "{many:#?}");
     lake.verify().unwrap();
+}
+
+#[test]
+fn the_steps_of_a_refresh_are_all_of_it() {
+    let lake = lake();
+    lake.run("CREATE DYNAMIC TABLE small TARGET_LAG = '1 day' REFRESH_MODE = INCREMENTAL AS SELECT id, v::UTINYINT AS v FROM src")
+        .unwrap();
+    lake.run("INSERT INTO lake.src VALUES (-3, 2, -1, 'x')").unwrap();
+    let reports = lake.tables.refresh(&refresh::RefreshRequest {
+        names: Vec::new(),
+        full: false,
+        trigger: registry::RefreshTrigger::Manual,
+        worker: None,
+    });
+    assert_eq!(reports.unwrap().iter().filter(|report| report.error.is_some()).count(), 1);
+    let history = lake.tables.registry().history(&registry::HistoryFilter::default(), 4).unwrap();
+    for past in &history {
+        let steps = past.steps.as_ref().unwrap().as_array().unwrap();
+        let (waited, worked): (Vec<_>, Vec<_>) = steps.iter().partition(|step| step["step"] == "wait");
+        let sum = |steps: &[&serde_json::Value]| steps.iter().map(|step| step["ms"].as_f64().unwrap()).sum::<f64>();
+        let took = past.duration_ms.unwrap() as f64;
+        assert!((sum(&worked) - took).abs() < 5.0 + took / 20.0, "{took} ms, but for {waited:?}: {worked:?}");
+        let failed = past.state == registry::RefreshState::Failed;
+        assert_eq!(failed, steps.iter().any(|step| step["step"] == "until it failed"), "{past:?}");
+    }
+    assert!(history.iter().any(|past| past.state == registry::RefreshState::Failed));
 }

@@ -1,9 +1,9 @@
 //! `now()` in WHERE is the data timestamp: rows come and go by the time alone, by a rule, and the result can be checked.
 
 use std::thread::sleep;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use refresh::RefreshReport;
+use refresh::{Poll, RefreshReport};
 use registry::RefreshAction;
 use testkit::lake::ThrowAway;
 
@@ -93,4 +93,29 @@ fn the_time_elsewhere_is_a_value_that_differs_from_query_to_query() {
             .unwrap_err();
         assert!(refused.message().contains("now() gives another value in every query"), "{refused}");
     }
+}
+
+#[test]
+fn a_refresh_that_failed_does_not_make_the_content_newer() {
+    let lake = ThrowAway::new().unwrap();
+    lake.run(
+        "CREATE TABLE lake.src AS SELECT i AS id, i::VARCHAR AS v, now() AS seen FROM range(10) r(i);
+         CREATE DYNAMIC TABLE recent TARGET_LAG = '1 hour' AS
+           SELECT id, v::INTEGER AS v FROM src WHERE seen > now() - INTERVAL 1 HOUR",
+    )
+    .unwrap();
+    let lag = || lake.tables.status(None).unwrap().swap_remove(0).lag.unwrap();
+    let began = Instant::now();
+    lake.run("INSERT INTO lake.src VALUES (10, 'x', now())").unwrap();
+    sleep(Duration::from_secs(2));
+    assert!(lake.refresh(&[]).unwrap_err().message().contains("'x'"));
+    assert!(lag() >= Duration::from_secs(2), "{:?}", lag());
+    // It is due by what it holds, not by when that could not be renewed.
+    let almost = Duration::from_secs(3_600).saturating_sub(began.elapsed());
+    let now = Some(jiff::Timestamp::now() + almost);
+    let look = lake.tables.look(&Poll { interval: Duration::from_millis(1), queues: Vec::new(), now }).unwrap();
+    assert_eq!(look.work.len(), 1);
+    lake.run("DELETE FROM lake.src WHERE v = 'x'").unwrap();
+    lake.refresh(&[]).unwrap();
+    lake.verify().unwrap();
 }

@@ -1,7 +1,5 @@
 //! A fresh registry, and things to put into it.
 
-use std::process::Command;
-
 use jiff::Timestamp;
 use registry::{
     Definition, DynamicTable, Progress, Refresh, RefreshTrigger, Registry, SchedulingState, Source, SourceKind,
@@ -9,6 +7,7 @@ use registry::{
 use sql::names::TableName;
 use sql::properties::{Properties, TargetLag};
 use testkit::postgres::Postgres;
+use testkit::sqlite;
 use uuid::Uuid;
 
 /// A registry of one test, and the way around it.
@@ -37,20 +36,9 @@ impl Fixture {
     pub fn ask(&self, sql: &str) -> String {
         match &self.database {
             Some(database) => Postgres::shared().unwrap().psql(database, sql).unwrap(),
-            None => ask_sqlite(self.url.trim_start_matches("sqlite:"), sql),
+            None => sqlite::ask(&self.url, sql).unwrap(),
         }
     }
-}
-
-/// Python's sqlite3 is everywhere where the rest of the project is built; the sqlite3 shell is not.
-fn ask_sqlite(path: &str, sql: &str) -> String {
-    const SCRIPT: &str = "import sqlite3, sys\n\
-        connection = sqlite3.connect(sys.argv[1])\n\
-        for row in connection.execute(sys.argv[2]): print('|'.join('' if v is None else str(v) for v in row))\n\
-        connection.commit()";
-    let output = Command::new("python3").args(["-c", SCRIPT, path, sql]).output().unwrap();
-    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
-    String::from_utf8(output.stdout).unwrap().trim_end().to_owned()
 }
 
 pub fn time(text: &str) -> Timestamp {

@@ -15,6 +15,7 @@ macro_rules! over_both_stores {
 }
 
 mod claims;
+mod compactions;
 mod connections;
 mod definitions;
 mod fixture;
@@ -23,5 +24,6 @@ mod news;
 mod opening;
 mod refreshes;
 mod tasks;
+mod transfers;
 mod views;
 mod workers;

@@ -22,9 +22,9 @@ use crate::flight::rows::{self, Sent, single};
 use crate::flight::status::refusal;
 use crate::flight::{own, parameters};
 use crate::problem::Failure;
+use crate::query::Query;
 use crate::query::own::{changing, ours};
 use crate::query::run::{Opened, Reader};
-use crate::query::{Query, place};
 use crate::shared::{PATIENCE, Shared};
 
 /// The service.
@@ -38,7 +38,7 @@ pub(super) enum Kind {
     /// A query of the lake.
     Query(Box<Opened>),
     /// One of ours.
-    Ours(Statement),
+    Ours(Box<Statement>),
     /// One that changes the lake.
     Change(String),
 }
@@ -64,7 +64,7 @@ impl Flight {
         let statement = query.statement()?;
         let text = match statement.value {
             Statement::Other(text) => text,
-            ours => return Ok(Kind::Ours(ours)),
+            ours => return Ok(Kind::Ours(Box::new(ours))),
         };
         if query.write {
             let asked = text.clone();
@@ -98,13 +98,13 @@ impl Flight {
         match self.kind(query).await.map_err(|failure| self.refuse(failure))? {
             Kind::Query(opened) => rows::stream(&self.shared, *opened).await.map_err(|mut failure| {
                 // Those of the query itself are counted where they happen.
-                failure.error = place(failure.error, &query.sql, offset(query));
+                failure.error = failure.error.within(&query.sql, offset(query));
                 refusal(&failure)
             }),
             Kind::Ours(statement) => {
                 let columns = own::columns(&statement);
                 let patience = query.timeout(&self.shared).map_err(|failure| self.refuse(failure))?;
-                let done = ours(&self.shared, caller, statement, &query.sql).await;
+                let done = ours(&self.shared, caller, *statement, &query.sql).await;
                 let done = done.map_err(|failure| self.refuse(failure))?;
                 Ok(single(own::rows(&self.shared, done, &columns, patience).await?))
             }
@@ -188,7 +188,7 @@ pub(super) fn offset(query: &Query) -> usize {
 }
 
 pub(super) fn placed(query: &Query, offset: usize, error: Error) -> Failure {
-    place(error, &query.sql, offset).into()
+    error.within(&query.sql, offset).into()
 }
 
 /// A statement as it is asked for, with what the request's metadata say of how to run it.

@@ -91,7 +91,7 @@ pub(super) fn columns(statement: &Statement) -> SchemaRef {
             CONNECTION_CHANGE.to_vec()
         }
         Statement::Connection(ConnectionStatement::Test { .. }) => CONNECTION_TEST.to_vec(),
-        Statement::Other(_) => COUNT.to_vec(),
+        Statement::Transfer(_) | Statement::Other(_) => COUNT.to_vec(),
     })
 }
 

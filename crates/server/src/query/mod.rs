@@ -173,18 +173,7 @@ pub(crate) async fn run(
     let reading = read::Reading { plan: query.plan(text, &shared)?, limit: query.limit, format };
     let (whole, offset) = (query.sql, statement.offset);
     reading.run(&shared).await.map_err(|mut failure| {
-        failure.error = place(failure.error, &whole, offset);
+        failure.error = failure.error.within(&whole, offset);
         failure
     })
-}
-
-/// The error with its place in the whole text, where it only knew its place in the statement.
-pub(crate) fn place(error: Error, text: &str, offset: usize) -> Error {
-    match error.span() {
-        Some(span) if span.text.len() < text.len() => {
-            let span = Span::new(text, offset + span.offset, span.length);
-            error.with_span(span)
-        }
-        _ => error,
-    }
 }

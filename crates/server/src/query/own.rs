@@ -104,6 +104,11 @@ async fn run(shared: &Arc<Shared>, caller: &Caller, statement: Statement, text: 
             Ok(Done::Value(shown(&Explained::from(&explanation))?))
         }
         Statement::Connection(statement) => Ok(Done::Value(connections::run(shared, caller, statement).await?)),
+        Statement::Transfer(_) => {
+            let error =
+                Error::new(Code::Query, "statements about sources and exports are not carried out by the server");
+            Err(error.with_hint("Give them to `dynamic-tables sql`; the worker keeps to their schedules.").into())
+        }
         Statement::Other(_) => Err(Error::new(Code::Internal, "a statement of DuckDB's is none of ours").into()),
     }
 }

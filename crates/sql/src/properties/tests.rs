@@ -95,6 +95,7 @@ fn set_get_and_unset_agree() {
         Property::MaxParallelism(3),
         Property::Scheduler(Scheduler::Disable),
         Property::Comment("c".to_owned()),
+        Property::ClusterBy("(a, \"b c\")".parse().unwrap()),
     ];
     for property in &all {
         properties.set(property.clone());
@@ -124,9 +125,34 @@ fn json_round_trips_and_older_records_read() {
     let mut properties = Properties::default();
     properties.set(parse("TARGET_LAG", "5m").unwrap());
     properties.set(parse("INITIALIZE", "ON_SCHEDULE").unwrap());
+    properties.set(parse("CLUSTER_BY", "a, \"b, c\"").unwrap());
     let json = serde_json::to_string(&properties).unwrap();
     assert!(json.contains(r#""target_lag":"5 minutes""#) && json.contains(r#""initialize":"ON_SCHEDULE""#), "{json}");
     assert_eq!(serde_json::from_str::<Properties>(&json).unwrap(), properties);
     let older: Properties = serde_json::from_str(r#"{"target_lag":"5 minutes"}"#).unwrap();
     assert_eq!((older.max_parallelism, older.target_lag), (16, properties.target_lag));
+}
+
+#[test]
+fn columns_to_cluster_by() {
+    let shown = |text: &str| parse("CLUSTER BY", text).map(|property| property.to_string());
+    assert_eq!(shown("region").unwrap(), "CLUSTER BY (region)");
+    assert_eq!(shown(r#"( region, "the day", "select" )"#).unwrap(), r#"CLUSTER BY (region, "the day", "select")"#);
+    let listed: ClusterBy = "(a, \"B\")".parse().unwrap();
+    assert_eq!(listed.columns(), ["a", "B"]);
+    for (text, message) in [
+        ("", "expected a column, found the end of the statement"),
+        ("()", "expected a column, found \")\""),
+        ("(a", "expected a comma or \")\", found the end of the statement"),
+        ("(a) b", "expected a comma, found \"b\""),
+        ("(a, A)", "column A is listed twice"),
+        ("(t.a)", "a column to cluster by has one part"),
+        ("(date_trunc('day', a))", "expected a comma or \")\", found \"(\""),
+        ("(a DESC)", "expected a comma or \")\", found \"DESC\""),
+        ("('a')", "expected a column, found a string"),
+    ] {
+        let error = shown(text).unwrap_err();
+        assert_eq!(error.message(), message, "{text}");
+        assert!(error.hint().is_some(), "{text}");
+    }
 }

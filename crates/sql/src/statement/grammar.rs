@@ -5,6 +5,7 @@ use std::collections::HashMap;
 use error::{Code, Error, Result};
 
 use super::{AlterAction, CreateDynamicTable, CreateMode, Statement};
+use crate::cluster_by::ClusterBy;
 use crate::cursor::Cursor;
 use crate::keyword;
 use crate::properties::{Properties, Property, PropertyName, TargetLag};
@@ -112,7 +113,9 @@ fn create(cursor: &mut Cursor<'_>) -> Result<Statement> {
 }
 
 fn parenthesised(cursor: &mut Cursor<'_>, assignments: &mut Assignments) -> Result<()> {
-    let is_column_list = cursor.rest().len() > 1 && !cursor.is_symbol(1, ')') && !cursor.is_symbol(2, '=');
+    let is_clustering = cursor.is_word(1, "CLUSTER") && cursor.is_word(2, "BY");
+    let is_column_list =
+        cursor.rest().len() > 1 && !cursor.is_symbol(1, ')') && !cursor.is_symbol(2, '=') && !is_clustering;
     if is_column_list {
         return Err(Error::new(Code::Query, "a dynamic table has no column list")
             .with_hint(
@@ -146,12 +149,22 @@ fn alter(cursor: &mut Cursor<'_>) -> Result<Statement> {
         AlterAction::Resume
     } else if cursor.accept(&["REFRESH"]) {
         AlterAction::Refresh { full: cursor.accept(&["FULL"]) }
+    } else if cursor.is_word(0, "CLUSTER") {
+        let mut assignments = Assignments::default();
+        assignments.read_clustering(cursor)?;
+        AlterAction::Set(assignments.properties)
+    } else if cursor.accept(&["DROP", "CLUSTERING", "KEY"]) {
+        AlterAction::Unset(vec![PropertyName::ClusterBy])
+    } else if cursor.accept(&["DROP"]) {
+        return Err(cursor.unexpected("CLUSTERING KEY"));
     } else if cursor.accept(&["RENAME", "TO"]) {
         AlterAction::RenameTo(cursor.object_name("the new name")?)
     } else if cursor.accept(&["RENAME"]) {
         return Err(cursor.unexpected("TO"));
     } else {
-        return Err(cursor.unexpected("SET, UNSET, SUSPEND, RESUME, REFRESH or RENAME TO"));
+        return Err(
+            cursor.unexpected("SET, UNSET, CLUSTER BY, DROP CLUSTERING KEY, SUSPEND, RESUME, REFRESH or RENAME TO")
+        );
     };
     cursor.expect_end(if action == (AlterAction::Refresh { full: false }) {
         "FULL or the end of the statement"
@@ -248,6 +261,9 @@ impl Assignments {
         let (Some(spelling), Some(place)) = (cursor.word(0), cursor.peek()) else {
             return Err(cursor.unexpected(expected));
         };
+        if cursor.is_word(0, "CLUSTER") && !cursor.is_symbol(1, '=') {
+            return self.read_clustering(cursor);
+        }
         let name: Result<PropertyName> = spelling.parse();
         if !cursor.is_symbol(1, '=') {
             if name.is_err() {
@@ -265,6 +281,19 @@ impl Assignments {
         let property = value(cursor, name)?;
         self.spelled.insert(name, spelling.to_owned());
         self.properties.push(property);
+        Ok(())
+    }
+
+    /// `CLUSTER BY (a, b)`, which has no `=`.
+    fn read_clustering(&mut self, cursor: &mut Cursor<'_>) -> Result<()> {
+        let name = PropertyName::ClusterBy;
+        if self.spelled.contains_key(&name) {
+            return Err(given_twice(name, name.as_str()).with_span(cursor.here()));
+        }
+        cursor.expect("CLUSTER")?;
+        cursor.expect("BY")?;
+        self.properties.push(Property::ClusterBy(ClusterBy::read(cursor)?));
+        self.spelled.insert(name, name.as_str().to_owned());
         Ok(())
     }
 }
@@ -291,6 +320,9 @@ fn given_twice(name: PropertyName, earlier: &str) -> Error {
 
 /// The value behind `NAME =`.
 fn value(cursor: &mut Cursor<'_>, name: PropertyName) -> Result<Property> {
+    if name == PropertyName::ClusterBy && cursor.is_symbol(0, '(') {
+        return ClusterBy::read(cursor).map(Property::ClusterBy);
+    }
     let Some(first) = cursor.peek() else {
         return Err(cursor.unexpected(name.expected()));
     };

@@ -61,6 +61,7 @@ fn every_property_with_and_without_commas_in_any_case() {
             queue: "default".to_owned(),
             comment: Some("it's".to_owned()),
             scheduler: Scheduler::Disable,
+            cluster_by: None,
         }
     );
     assert_eq!(create.query, "(select 1)");
@@ -110,9 +111,32 @@ fn a_statement_reads_back_as_it_is_shown() {
          CARDINALITY_THRESHOLD = 0.25\n  COMMENT = 'it''s'\nAS\nSELECT 1",
         "CREATE DYNAMIC TABLE IF NOT EXISTS t\n  SCHEDULER = DISABLE\nAS\nSELECT 1",
         "CREATE OR ALTER DYNAMIC TABLE t\n  TARGET_LAG = '1 day'\nAS\nSELECT 1",
+        "CREATE DYNAMIC TABLE t\n  TARGET_LAG = '1 day'\n  CLUSTER BY (a, \"b c\")\nAS\nSELECT 1",
     ] {
         assert_eq!(created(text).to_string(), text);
     }
+}
+
+#[test]
+fn clustering_has_no_equals_sign() {
+    for written in [
+        "CLUSTER BY (a, b) TARGET_LAG = '1 day'",
+        "(cluster by (a, b), TARGET_LAG = '1 day')",
+        "(TARGET_LAG = '1 day') CLUSTER BY (a, b)",
+        "TARGET_LAG = '1 day', CLUSTER_BY = (a, b)",
+        "TARGET_LAG = '1 day', CLUSTER_BY = 'a, b'",
+    ] {
+        let create = created(&format!("CREATE DYNAMIC TABLE t {written} AS SELECT 1"));
+        assert_eq!(create.properties.cluster_by, Some("(a, b)".parse().unwrap()), "{written}");
+    }
+    let refused = |written: &str| {
+        let (message, place, _) = failure(&format!("CREATE DYNAMIC TABLE t {written} AS SELECT 1"));
+        (message, place)
+    };
+    let said = |message: &str, place: &str| (message.to_owned(), place.to_owned());
+    assert_eq!(refused("CLUSTER BY a"), said("expected \"(\" and a list of columns, found \"a\"", "a"));
+    assert_eq!(refused("CLUSTER (a)"), said("expected BY, found \"(\"", "("));
+    assert_eq!(refused("CLUSTER BY (a) CLUSTER BY (b)"), said("CLUSTER_BY is given twice", "CLUSTER"));
 }
 
 #[test]
@@ -138,6 +162,10 @@ fn alter_in_every_form() {
         action("UNSET COMMENT, REFRESH_STRATEGY"),
         AlterAction::Unset(vec![PropertyName::Comment, PropertyName::RefreshMode])
     );
+    let clustered = AlterAction::Set(vec![Property::ClusterBy("(a, b)".parse().unwrap())]);
+    assert_eq!(action("CLUSTER BY (a, b)"), clustered);
+    assert_eq!(action("SET CLUSTER BY (a, b)"), clustered);
+    assert_eq!(action("DROP CLUSTERING KEY"), AlterAction::Unset(vec![PropertyName::ClusterBy]));
     assert!(matches!(one("ALTER DYNAMIC TABLE IF EXISTS t SUSPEND"), Statement::Alter { if_exists: true, .. }));
 }
 
@@ -301,7 +329,7 @@ fn errors_say_what_was_expected_and_where() {
         ("CREATE DYNAMIC TABLE t (a, b) TARGET_LAG = '1d' AS SELECT 1", "a dynamic table has no column list", "("),
         (
             "ALTER DYNAMIC TABLE t",
-            "expected SET, UNSET, SUSPEND, RESUME, REFRESH or RENAME TO, found the end of the statement",
+            "expected SET, UNSET, CLUSTER BY, DROP CLUSTERING KEY, SUSPEND, RESUME, REFRESH or RENAME TO, found the end of the statement",
             "",
         ),
         (

@@ -91,6 +91,13 @@ fn groups(world: &World, plan: &Plan, keyed: &Keyed, state: &State) -> Result<Ve
     Ok(vec![(true, new), (false, stored.collect::<Vec<_>>().join(" UNION ALL "))])
 }
 
+/// For each key, whether no group in a table of groups is NULL in it.
+fn never_null(world: &World, keyed: &Keyed, groups: &str) -> Result<Vec<bool>> {
+    let keys = keyed.key_counts().first().copied().unwrap_or_default();
+    let some = |key| format!("SELECT count(*) FROM temp.main.{groups} WHERE {} IS NULL", key_column(key));
+    (0..keys).map(|key| Ok(world.count(&some(key))? == 0)).collect()
+}
+
 /// `None` where the extreme of a group was lost.
 fn folded(world: &World, plan: &Plan, keyed: &Keyed, fold: &Fold, state: &State) -> Result<Option<Vec<Rendered>>> {
     let terms = rendered(world, plan, state, &keyed.changed_input(fold, &state.inputs()))?;
@@ -98,7 +105,8 @@ fn folded(world: &World, plan: &Plan, keyed: &Keyed, fold: &Fold, state: &State)
         return Ok(Some(Vec::new()));
     }
     world.keep("fold_change", &fold.deltas(&apply::weighted(&terms)))?;
-    world.keep("folded", &fold.new_rows("temp.main.fold_change", &format!("temp.main.{STORED}")))?;
+    let never_null = never_null(world, keyed, "fold_change")?;
+    world.keep("folded", &fold.new_rows("temp.main.fold_change", &format!("temp.main.{STORED}"), &never_null))?;
     if world.count(&format!("SELECT count(*) FROM temp.main.folded WHERE {LOST}"))? > 0 {
         return Ok(None);
     }
@@ -136,7 +144,8 @@ fn of_state(
     let kept = fold.of_rows(&format!("({input})"));
     world.keep("state", &format!("SELECT *, NULL::VARCHAR AS {MARK} FROM ({kept})"))?;
     world.keep("state_change", &fold.of_change(&apply::weighted(&terms)))?;
-    world.keep("merged", &fold.merged("temp.main.state_change", "temp.main.state"))?;
+    let never_null = never_null(world, keyed, "state_change")?;
+    world.keep("merged", &fold.merged("temp.main.state_change", "temp.main.state", &never_null))?;
     if world.count(&format!("SELECT count(*) FROM temp.main.merged WHERE {LOST}"))? > 0 {
         return Ok(None);
     }
