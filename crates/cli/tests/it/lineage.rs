@@ -99,12 +99,15 @@ fn assert_uri(uri: &str) {
     );
 }
 
+/// A field that must be there, and what tells that it is of the right type.
+type Required = (&'static str, fn(&Value) -> bool);
+
 /// Every facet says who made it and by which schema, and those of the specification hold what theirs requires.
 fn facets(all: &Value) {
     for (name, facet) in all.as_object().unwrap() {
         assert_uri(text(facet, "/_producer"));
         assert_uri(text(facet, "/_schemaURL"));
-        let required: &[(&str, fn(&Value) -> bool)] = match name.as_str() {
+        let required: &[Required] = match name.as_str() {
             "processing_engine" => &[("version", Value::is_string)],
             "parent" => &[("run", Value::is_object), ("job", Value::is_object)],
             "errorMessage" => &[("message", Value::is_string), ("programmingLanguage", Value::is_string)],
