@@ -182,10 +182,15 @@ impl DynamicTables {
 
     fn analyse_query_over(&self, query: &str, default_schema: &str, coming: Option<Coming<'_>>) -> Result<Analysis> {
         let shape = Shape::new(&self.lake, &self.session, coming)?;
-        self.analyse_with(query, default_schema, &shape)
+        let (plan, identity) = self.plan_over(query, default_schema, &shape)?;
+        // Within its transaction it would be what was the newest when that began.
+        drop(shape);
+        let seen = self.session.current_snapshot()?.id;
+        Ok(Analysis { plan, identity, seen })
     }
 
-    fn analyse_with(&self, query: &str, default_schema: &str, shape: &Shape<'_>) -> Result<Analysis> {
+    /// The plan of a query over the lake as `shape` tells it, and what tells it from others.
+    fn plan_over(&self, query: &str, default_schema: &str, shape: &Shape<'_>) -> Result<(Plan, String)> {
         let query = self.parser.parse(query)?;
         let plan = Plan::analyse(&query, shape, &self.parser, self.lake.alias(), default_schema)
             .map_err(|error| place_binder_error(error, &query.text))
@@ -194,21 +199,21 @@ impl DynamicTables {
         let zone = self.session.texts("SELECT current_setting('TimeZone')::VARCHAR")?;
         // As earlier versions wrote it: another text would make every table start over.
         let identity = format!("{}\n{:?}", plan.identity(&self.parser)?, [zone]);
-        let seen = self.session.current_snapshot()?.id;
-        Ok(Analysis { plan, identity, seen })
+        Ok((plan, identity))
     }
 
     /// Where a registered query names a table, in bytes. The lake may call it `new` already.
     pub(crate) fn references(&self, definition: &Definition, old: &TableName, new: &TableName) -> Result<Vec<usize>> {
         let is_called_so = self.session.table_ids(std::slice::from_ref(old))?.pop().flatten().is_some();
-        let (analysis, name) = if is_called_so {
-            (self.analyse(definition)?, old)
-        } else {
-            let shape = Shape::new(&self.lake, &self.session, None)?.with_renamed(old, new);
-            (Arc::new(self.analyse_with(&definition.query, &definition.default_schema, &shape)?), new)
+        let places = |plan: &Plan, name: &TableName| {
+            plan.references.iter().filter(|(_, named)| named == name).map(|(place, _)| *place).collect()
         };
-        let references = analysis.plan.references.iter().filter(|(_, named)| named == name);
-        Ok(references.map(|(place, _)| *place).collect())
+        if is_called_so {
+            return Ok(places(&self.analyse(definition)?.plan, old));
+        }
+        let shape = Shape::new(&self.lake, &self.session, None)?.with_renamed(old, new);
+        let (plan, _) = self.plan_over(&definition.query, &definition.default_schema, &shape)?;
+        Ok(places(&plan, new))
     }
 
     /// An unknown source may be a dynamic table that has no content yet.

@@ -10,7 +10,7 @@ use registry::{DynamicTable, RefreshAction};
 use uuid::Uuid;
 
 use crate::course::{Course, refresh_graph};
-use crate::group::{failed_upstream, read_at};
+use crate::group::{failed_upstream, read_at, told_to_the_user};
 use crate::prepare::Prepared;
 use crate::recover::Agreement;
 use crate::report::{DryRun, RefreshRequest};
@@ -51,10 +51,7 @@ impl DynamicTables {
                 Err(error) if self.interrupted.load(std::sync::atomic::Ordering::SeqCst) => return Err(error),
                 Err(error) => {
                     course.failed.insert(*id);
-                    let error = match error.span() {
-                        Some(span) if span.text != course.tables[position].definition.query => error.without_span(),
-                        _ => error,
-                    };
+                    let error = told_to_the_user(error, &course.tables[position]);
                     DryRun {
                         action: None,
                         error: Some(error.with_context("table", name.to_string())),
@@ -79,7 +76,12 @@ impl DynamicTables {
         let watermark = self.watermark(course, &table)?;
         let mut agreement = self.agree_unrecorded(&mut table, watermark.as_ref())?;
         if agreement == Agreement::Agree && table.progress.data_version > Some(version.id) {
-            agreement = Agreement::Unknown("the lake is older than what was read from it".to_owned());
+            let Some(restored) = self.ahead_of_the_lake(&table)? else {
+                let run = nothing(&table, RefreshAction::NoData, "another process has refreshed it");
+                course.tables[position] = table;
+                return Ok(run);
+            };
+            agreement = restored;
         }
         let situation = self.situation(course, &table, watermark.as_ref(), &agreement)?;
         let outcome = self.compute(course, &table, &situation, full, &mut Steps::start())?;

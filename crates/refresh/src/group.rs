@@ -304,11 +304,7 @@ impl DynamicTables {
                 self.overtaken(&course.tables[position], &mut refresh).map(Box::new).map(Turn::Over)
             }
             Err(error) => {
-                // A place in a statement that a refresh made up means nothing to the reader.
-                let error = match error.span() {
-                    Some(span) if span.text != table.definition.query => error.without_span(),
-                    _ => error,
-                };
+                let error = told_to_the_user(error, &table);
                 steps.end("until it failed");
                 refresh.steps = Some(steps.to_json());
                 // What failed because somebody stopped it says nothing about the table.
@@ -335,10 +331,8 @@ impl DynamicTables {
         let mut agreement = self.agree(table, watermark.as_ref())?;
         let (version, wanted) = (table.progress.data_version, Some(course.version.id));
         if agreement == Agreement::Agree && (version > wanted || again && version == wanted) {
-            if version <= Some(self.session.current_snapshot()?.id) {
-                return Ok(None);
-            }
-            agreement = Agreement::Unknown("the lake is older than what was read from it".to_owned());
+            let Some(restored) = self.ahead_of_the_lake(table)? else { return Ok(None) };
+            agreement = restored;
         }
         let situation = self.situation(course, table, watermark.as_ref(), &agreement)?;
         self.follow_upstream(course, table, &planned, &situation.analysis.plan)?;
@@ -453,6 +447,14 @@ impl DynamicTables {
         self.enter_scope(pending.scope);
         self.forget_temporaries()?;
         self.forget_unpublished_of(&mut course.unpublished, &pending.table.definition.name)
+    }
+}
+
+/// A place in a statement that a refresh made up means nothing to the reader.
+pub(crate) fn told_to_the_user(error: Error, table: &DynamicTable) -> Error {
+    match error.span() {
+        Some(span) if span.text != table.definition.query => error.without_span(),
+        _ => error,
     }
 }
 

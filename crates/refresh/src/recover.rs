@@ -65,6 +65,15 @@ impl DynamicTables {
         }
     }
 
+    /// How a table stands that agrees with the lake and is further than it is to be brought: `None` if somebody else has brought it
+    /// there. Otherwise the lake was put back to an older state.
+    pub(crate) fn ahead_of_the_lake(&self, table: &DynamicTable) -> Result<Option<Agreement>> {
+        if table.progress.data_version <= Some(self.session.current_snapshot()?.id) {
+            return Ok(None);
+        }
+        Ok(Some(Agreement::Unknown("the lake is older than what was read from it".to_owned())))
+    }
+
     fn compared<'a>(&self, table: &DynamicTable, watermark: Option<&'a Watermark>) -> Result<Compared<'a>> {
         let known = table.progress.refresh_id.as_deref();
         let unknown = |reason: &str| Ok(Compared::Agreement(Agreement::Unknown(reason.to_owned())));
