@@ -15,5 +15,6 @@ mod operators;
 mod output;
 mod program;
 mod serve;
+mod sources;
 mod sql;
 mod worker;
