@@ -16,5 +16,6 @@ mod operators;
 mod output;
 mod program;
 mod serve;
+mod sources;
 mod sql;
 mod worker;
