@@ -76,7 +76,8 @@ fn a_clustered_table_stays_so_whatever_happens_to_it() {
         "no row has changed"
     );
     let plain = TableName::new("main", "plain");
-    let stored = |lake: &ThrowAway| -> Stored { lake.others.stored(&[plain.clone()]).unwrap()[0].unwrap() };
+    let stored =
+        |lake: &ThrowAway| -> Stored { lake.others.stored(std::slice::from_ref(&plain)).unwrap()[0].unwrap() };
     assert!(stored(&lake).unsorted > 0);
     let (all, some) = groups(&lake, "plain");
     assert!(some > all / 2, "{some} of {all}");
