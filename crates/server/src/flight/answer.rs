@@ -38,7 +38,7 @@ pub(super) enum Kind {
     /// A query of the lake.
     Query(Box<Opened>),
     /// One of ours.
-    Ours(Statement),
+    Ours(Box<Statement>),
     /// One that changes the lake.
     Change(String),
 }
@@ -64,7 +64,7 @@ impl Flight {
         let statement = query.statement()?;
         let text = match statement.value {
             Statement::Other(text) => text,
-            ours => return Ok(Kind::Ours(ours)),
+            ours => return Ok(Kind::Ours(Box::new(ours))),
         };
         if query.write {
             let asked = text.clone();
@@ -104,7 +104,7 @@ impl Flight {
             Kind::Ours(statement) => {
                 let columns = own::columns(&statement);
                 let patience = query.timeout(&self.shared).map_err(|failure| self.refuse(failure))?;
-                let done = ours(&self.shared, caller, statement, &query.sql).await;
+                let done = ours(&self.shared, caller, *statement, &query.sql).await;
                 let done = done.map_err(|failure| self.refuse(failure))?;
                 Ok(single(own::rows(&self.shared, done, &columns, patience).await?))
             }
