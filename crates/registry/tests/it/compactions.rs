@@ -44,12 +44,12 @@ fn compactions_are_written_down_and_forgotten(fixture: &Fixture) {
     let listed = |filter: CompactionFilter| registry.compactions(&filter, 10).unwrap();
     let all = CompactionFilter::default();
     assert_eq!(listed(all.clone()), [failed.clone(), done.clone()]);
-    assert_eq!(registry.compactions(&all, 1).unwrap(), [failed.clone()]);
+    assert_eq!(registry.compactions(&all, 1).unwrap(), std::slice::from_ref(&failed));
     assert_eq!(listed(CompactionFilter { table: Some(done.table), ..all.clone() }), [done]);
-    assert_eq!(listed(CompactionFilter { only_failures: true, ..all.clone() }), [failed.clone()]);
+    assert_eq!(listed(CompactionFilter { only_failures: true, ..all.clone() }), std::slice::from_ref(&failed));
     assert_eq!(
         listed(CompactionFilter { since: Some(time("2026-01-02T00:00:00Z")), ..all.clone() }),
-        [failed.clone()]
+        std::slice::from_ref(&failed)
     );
     let said = "SELECT name, files_before, files_after FROM compaction_history ORDER BY started_at";
     assert_eq!(fixture.ask(said), "daily|40|2\ndaily|40|");
