@@ -3,6 +3,9 @@
 //! The settings are those of `args`: a setting's long option is also its key in the file, so there is one list of
 //! them. Values are checked here, once, whatever they came from.
 
+mod file;
+mod values;
+
 use std::fmt;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -10,11 +13,17 @@ use std::time::Duration;
 
 use clap::parser::ValueSource;
 use clap::{ArgMatches, CommandFactory as _};
-use error::{Code, Error, Result, Span};
+use error::{Code, Error, Result};
 use lake::mask;
 
 use crate::args::Cli;
 use crate::printer::Format;
+
+use file::read_file;
+use values::{
+    format, lease, lineage, listen, log_format, log_level, memory, number, on_or_off, queues, seconds, tls, tokens,
+    truth,
+};
 
 /// The lake without any setting: an SQLite catalog in the current directory, with [`DEFAULT_DATA_FOLDER`] beside it.
 pub const DEFAULT_LAKE: &str = "ducklake:sqlite:lake.sqlite";
@@ -378,36 +387,6 @@ fn preview(settings: &[Setting]) -> Result<PreviewConfig> {
     })
 }
 
-fn truth(setting: &Setting) -> Result<bool> {
-    match setting.value.as_deref().unwrap_or_default().trim().to_ascii_lowercase().as_str() {
-        "true" | "1" | "yes" | "on" => Ok(true),
-        "false" | "0" | "no" | "off" => Ok(false),
-        _ => Err(setting.invalid("it is neither true nor false", "Give true or false.")),
-    }
-}
-
-/// A size as DuckDB writes it, and in bytes.
-fn memory(setting: &Setting) -> Result<(String, u64)> {
-    const UNITS: [(&str, u64); 8] = [
-        ("KIB", 1 << 10),
-        ("MIB", 1 << 20),
-        ("GIB", 1 << 30),
-        ("TIB", 1 << 40),
-        ("KB", 1_000),
-        ("MB", 1_000_000),
-        ("GB", 1_000_000_000),
-        ("TB", 1_000_000_000_000),
-    ];
-    let text = setting.value.as_deref().unwrap_or_default().trim().to_ascii_uppercase();
-    let bytes = UNITS.iter().find_map(|(unit, bytes)| {
-        let count: u64 = text.strip_suffix(unit)?.trim().parse().ok()?;
-        count.checked_mul(*bytes).filter(|bytes| *bytes > 0)
-    });
-    bytes
-        .map(|bytes| (text, bytes))
-        .ok_or_else(|| setting.invalid("it is no size", "Give a size, such as 1GB or 512MiB."))
-}
-
 fn matches_from_environment(name: &str) -> Result<ArgMatches> {
     let matches = Cli::command()
         .try_get_matches_from(["dynamic-tables", name])
@@ -416,93 +395,6 @@ fn matches_from_environment(name: &str) -> Result<ArgMatches> {
         .subcommand_matches(name)
         .cloned()
         .ok_or_else(|| Error::new(Code::Internal, format!("the command line has no {name}")))
-}
-
-/// The configuration file: flat keys, the names of the long options.
-struct File {
-    path: PathBuf,
-    values: Vec<(String, String)>,
-}
-
-impl File {
-    fn get(&self, key: &str) -> Option<(PathBuf, String)> {
-        let (_, value) = self.values.iter().find(|(name, value)| name == key && !value.trim().is_empty())?;
-        Some((self.path.clone(), value.clone()))
-    }
-
-    fn refuse_unknown(&self, settings: &[Setting]) -> Result<()> {
-        for (name, _) in &self.values {
-            if find(settings, name).is_none() {
-                let nearest = settings
-                    .iter()
-                    .map(|setting| (strsim::jaro_winkler(name, &setting.key), setting.key.as_str()))
-                    .filter(|(likeness, _)| *likeness > 0.8)
-                    .max_by(|a, b| a.0.total_cmp(&b.0));
-                let hint = match nearest {
-                    Some((_, key)) => format!("Did you mean {key}?"),
-                    None => "`dynamic-tables config` lists the settings there are.".to_owned(),
-                };
-                return Err(Error::new(Code::Configuration, format!("unknown setting \"{name}\""))
-                    .with_context("file", self.path.display().to_string())
-                    .with_hint(hint));
-            }
-        }
-        Ok(())
-    }
-}
-
-fn read_file(matches: &ArgMatches) -> Result<Option<File>> {
-    let named = matches.try_get_one::<PathBuf>("config").ok().flatten().filter(|path| !path.as_os_str().is_empty());
-    let path = named.cloned().unwrap_or_else(|| PathBuf::from(DEFAULT_FILE));
-    if named.is_none() && !path.exists() {
-        return Ok(None);
-    }
-    let text = std::fs::read_to_string(&path).map_err(|source| {
-        Error::new(Code::Configuration, "cannot read the configuration file")
-            .with_context("file", path.display().to_string())
-            .with_source(source)
-    })?;
-    parse_file(path, &text).map(Some)
-}
-
-fn parse_file(path: PathBuf, text: &str) -> Result<File> {
-    let table: toml::Table = text.parse().map_err(|problem: toml::de::Error| {
-        let place = problem.span().unwrap_or_default();
-        Error::new(Code::Configuration, format!("the configuration file is not TOML: {}", problem.message()))
-            .with_context("file", path.display().to_string())
-            .with_span(Span::new(text, place.start, place.len()))
-    })?;
-    let mut values = Vec::new();
-    for (name, value) in table {
-        let key = name.replace('_', "-");
-        let Some(value) = file_value(&value) else {
-            return Err(Error::new(
-                Code::Configuration,
-                format!("the value of \"{name}\" is neither text nor a number"),
-            )
-            .with_context("file", path.display().to_string())
-            .with_hint("Write it as text, such as \"threads=8\"."));
-        };
-        values.push((key, value));
-    }
-    Ok(File { path, values })
-}
-
-/// A value as it would be written after the option. A table becomes `key='value';...` (for `duckdb-settings`).
-fn file_value(value: &toml::Value) -> Option<String> {
-    match value {
-        toml::Value::String(text) => Some(text.clone()),
-        toml::Value::Integer(_) | toml::Value::Float(_) | toml::Value::Boolean(_) => Some(value.to_string()),
-        toml::Value::Table(table) => {
-            let pairs = table.iter().map(|(key, value)| match value {
-                toml::Value::String(text) => Some(format!("{key}='{}'", text.replace('\'', "''"))),
-                toml::Value::Table(_) => None,
-                other => file_value(other).map(|text| format!("{key}={text}")),
-            });
-            pairs.collect::<Option<Vec<_>>>().map(|pairs| pairs.join(";"))
-        }
-        toml::Value::Datetime(_) | toml::Value::Array(_) => None,
-    }
 }
 
 /// The registry beside a lake that is a local file.
@@ -563,126 +455,5 @@ fn with_origin(error: Error, setting: Option<&Setting>) -> Error {
     }
 }
 
-fn log_level(setting: &Setting) -> Result<LogLevel> {
-    match setting.value.as_deref().unwrap_or_default().trim().to_ascii_uppercase().as_str() {
-        "TRACE" => Ok(LogLevel::Trace),
-        "DEBUG" => Ok(LogLevel::Debug),
-        "INFO" => Ok(LogLevel::Info),
-        "WARNING" | "WARN" => Ok(LogLevel::Warning),
-        "ERROR" => Ok(LogLevel::Error),
-        _ => Err(setting.invalid("there is no such level", "Give TRACE, DEBUG, INFO, WARNING or ERROR.")),
-    }
-}
-
-fn log_format(setting: &Setting) -> Result<LogFormat> {
-    match setting.value.as_deref().unwrap_or_default().trim().to_ascii_lowercase().as_str() {
-        "text" => Ok(LogFormat::Text),
-        "json" => Ok(LogFormat::Json),
-        _ => Err(setting.invalid("there is no such format", "Give text or json.")),
-    }
-}
-
-fn format(setting: &Setting) -> Result<Format> {
-    let value = setting.value.as_deref().unwrap_or_default();
-    value.parse().map_err(|()| setting.invalid("there is no such format", "Give table, json or csv."))
-}
-
-/// A number of seconds, or a duration in words (`90s`, `2 minutes`).
-fn seconds(setting: &Setting, least: u64) -> Result<Duration> {
-    const HINT: &str = "Give a number of seconds, such as 60, or a duration, such as '2 minutes'.";
-    let value = setting.value.as_deref().unwrap_or_default().trim();
-    let duration = match value.parse::<u64>() {
-        Ok(number) => Duration::from_secs(number),
-        Err(_) => value
-            .parse::<jiff::SignedDuration>()
-            .ok()
-            .and_then(|duration| Duration::try_from(duration).ok())
-            .ok_or_else(|| setting.invalid("it is not a duration", HINT))?,
-    };
-    if duration < Duration::from_secs(least) {
-        return Err(setting.invalid(&format!("it must be at least {least} s"), HINT));
-    }
-    Ok(duration)
-}
-
-/// A whole number from 1 to `most`.
-fn number<T: TryFrom<u64>>(setting: &Setting, most: u64) -> Result<T> {
-    let value = setting.value.as_deref().unwrap_or_default().trim();
-    let number =
-        value.parse().ok().filter(|number| (1..=most).contains(number)).and_then(|number| T::try_from(number).ok());
-    number.ok_or_else(|| {
-        setting.invalid(&format!("it must be a whole number from 1 to {most}"), "Give a number, such as 2.")
-    })
-}
-
-fn on_or_off(setting: &Setting) -> Result<bool> {
-    match setting.value.as_deref().unwrap_or_default().trim().to_ascii_lowercase().as_str() {
-        "on" | "true" => Ok(true),
-        "off" | "false" => Ok(false),
-        _ => Err(setting.invalid("it is on or off", "Say on or off.")),
-    }
-}
-
-fn listen(setting: &Setting) -> Result<SocketAddr> {
-    let value = setting.value.as_deref().unwrap_or_default().trim();
-    let named = value.strip_prefix("localhost:").map(|port| format!("127.0.0.1:{port}"));
-    named.as_deref().unwrap_or(value).parse().map_err(|_| {
-        setting.invalid("it is no address with a port", "Give an address and a port, such as 127.0.0.1:8642.")
-    })
-}
-
-fn tls(settings: &[Setting]) -> Result<Option<server::Tls>> {
-    let said = |key| find(settings, key).filter(|setting| setting.value.is_some());
-    match (said("tls-certificate"), said("tls-key")) {
-        (None, None) => Ok(None),
-        (Some(certificate), Some(key)) => {
-            let path = |setting: &Setting| setting.value.clone().unwrap_or_default().into();
-            Ok(Some(server::Tls { certificate: path(certificate), key: path(key) }))
-        }
-        (Some(alone), None) | (None, Some(alone)) => {
-            Err(alone.invalid("TLS takes two files", "Give both --tls-certificate and --tls-key."))
-        }
-    }
-}
-
-fn lineage(settings: &[Setting]) -> Result<Option<lineage::Target>> {
-    let Some(setting) = find(settings, "openlineage-url").filter(|setting| setting.value.is_some()) else {
-        return Ok(None);
-    };
-    let target =
-        lineage::Target::parse(setting.value.as_deref().unwrap_or_default(), text(settings, "openlineage-api-key"));
-    target.map(Some).map_err(|error| error.with_context("from", setting.origin.to_string()))
-}
-
-fn tokens(setting: &Setting) -> Result<server::Tokens> {
-    let parsed = server::Tokens::parse(setting.value.as_deref().unwrap_or_default());
-    parsed.map_err(|error| error.with_context("from", setting.origin.to_string()))
-}
-
-fn queues(setting: &Setting) -> Result<Vec<String>> {
-    let value = setting.value.as_deref().unwrap_or_default();
-    let names: Vec<String> =
-        value.split(',').map(|name| name.trim().to_owned()).filter(|name| !name.is_empty()).collect();
-    match names.iter().find(|name| !sql::properties::is_queue(name)) {
-        Some(name) => Err(setting.invalid(
-            &format!("{name:?} cannot be a queue"),
-            "Give names of letters, digits, _ and -, separated by commas, such as default,heavy.",
-        )),
-        None => Ok(names),
-    }
-}
-
-fn lease(length: &Setting, heartbeat: &Setting) -> Result<worker::Lease> {
-    let lease = worker::Lease { length: seconds(length, 1)?, heartbeat: seconds(heartbeat, 1)? };
-    if lease.heartbeat * 2 > lease.length {
-        return Err(heartbeat.invalid(
-            "it must be at most half of --lease",
-            "One sign of life that comes late must not cost the worker what it refreshes.",
-        ));
-    }
-    Ok(lease)
-}
-
 #[cfg(test)]
-#[path = "config_tests.rs"]
 mod tests;

@@ -19,6 +19,7 @@ mod failure;
 mod happened;
 mod inlining;
 mod look;
+mod opening;
 mod options;
 mod outside;
 mod peace;

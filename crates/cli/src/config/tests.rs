@@ -1,5 +1,6 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
+use super::file::parse_file;
 use super::*;
 
 fn setting(key: &str, value: &str) -> Setting {
