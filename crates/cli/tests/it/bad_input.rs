@@ -236,7 +236,7 @@ fn wrong_properties_of_alter() {
     "#);
     assert_snapshot!(program.fails(1, &["alter", "daily", "--unset", "COLOR"]), @r#"
     error[QUERY]: unknown property "COLOR"
-      hint: The properties are TARGET_LAG, REFRESH_MODE, INITIALIZE, DEDUPLICATION, CARDINALITY_THRESHOLD, PARALLEL_THRESHOLD, MAX_PARALLELISM, SCHEDULER, QUEUE, COMMENT.
+      hint: The properties are TARGET_LAG, REFRESH_MODE, INITIALIZE, DEDUPLICATION, CARDINALITY_THRESHOLD, PARALLEL_THRESHOLD, MAX_PARALLELISM, SCHEDULER, QUEUE, COMMENT, CLUSTER_BY.
     "#);
     program.fails(1, &["alter", "daily", "--set", "COMMENT=x", "--set", "CARDINALITY_THRESHOLD=7"]);
     let described = program.ok(&["describe", "daily", "--format", "json"]);
