@@ -1,6 +1,6 @@
 //! `worker`: keeps all dynamic tables fresh until told to stop.
 
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
 use std::time::Duration;
 
 use ::refresh::DynamicTables;
@@ -48,10 +48,7 @@ pub fn run(context: &mut Context<'_>, args: &WorkerArgs) -> Result<()> {
     // Sources and exports are of the queue of tables that name none.
     let keeps = config.worker.queues.is_empty()
         || config.worker.queues.iter().any(|queue| queue == ::sql::properties::DEFAULT_QUEUE);
-    let keeper = match keeps && !args.once {
-        true => Some(Keeper::start(&connections(config)?, &slot, &keeper_options(config))),
-        false => None,
-    };
+    let keeper = RefCell::new(None);
     let failed_sources = Cell::new(0);
     let worker = Worker::new(options, |opening| {
         // Some catalogs take one opener at a time.
@@ -63,6 +60,10 @@ pub fn run(context: &mut Context<'_>, args: &WorkerArgs) -> Result<()> {
             failed_sources.set(failed);
         }
         slot.put(Some(tables.lake().clone()));
+        // Not before there is a lake: whoever was started in the wrong folder leaves nothing there.
+        if keeps && !args.once && keeper.borrow().is_none() {
+            keeper.replace(Some(Keeper::start(&connections(config)?, &slot, &keeper_options(config))));
+        }
         Ok(tables)
     });
     let lineage = config.worker.lineage.as_ref().map(|target| {
@@ -75,7 +76,7 @@ pub fn run(context: &mut Context<'_>, args: &WorkerArgs) -> Result<()> {
     if let Some(lineage) = lineage {
         lineage.end();
     }
-    if let Some(keeper) = keeper {
+    if let Some(keeper) = keeper.take() {
         keeper.stop(config.worker.grace_period.min(KEEPER_GRACE));
     }
     if let Some(previews) = previews {
