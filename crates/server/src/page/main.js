@@ -18,7 +18,7 @@ async function activityView() {
   const rows = el("div");
   const show = () => rows.replaceChildren(grid([
     ["Asked for", (task) => moment(task.created_at)], ["Task", (task) => task.kind], ["Tables", (task) => task.tables.join(", ") || "all", "long"],
-    ["State", (task) => state(task.state, moods[task.state] ?? "warn")], ["At", (task) => task.error?.detail ?? task.step, "long"], ["By", (task) => task.requested_by],
+    ["State", (task) => state(task.state, moods[task.state] ?? "warn")], ["At", (task) => task.error?.detail ?? (["STARTED", "PROGRESS"].includes(task.state) ? task.step : ""), "long"], ["By", (task) => task.requested_by],
     ["", (task) => (moods[task.state] ? "" : el("button", { type: "button", onclick: () => cancel(task) }, "Cancel"))],
   ], [...tasks.values()].sort((a, b) => (a.id < b.id ? 1 : -1)).slice(0, 200), "Nothing was asked for yet."));
   onTask = show;
