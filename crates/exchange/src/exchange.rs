@@ -191,6 +191,10 @@ impl Exchange {
                 return Err(Error::new(Code::Query, format!("there is a table {name} already"))
                     .with_hint("A source makes its own table. Name it otherwise, or drop that one."));
             }
+            if self.registry().get(&name)?.is_some() {
+                return Err(Error::new(Code::Query, format!("{name} is a dynamic table"))
+                    .with_hint("A source makes its own table. Name it otherwise."));
+            }
             self.registry().create_transfer(&transfer)?;
         }
         drop(outside);
@@ -337,7 +341,10 @@ impl Exchange {
             transfer.is_suspended = true;
             transfer.updated_at = Timestamp::now();
             self.registry().alter_transfer(&transfer)?;
-            load::forget(&self.lake.work_session()?, transfer.id, &resolved, keep_table)?;
+            if !load::forget(&self.lake.work_session()?, transfer.id, &resolved, keep_table)? && !keep_table {
+                self.registry().drop_transfer(transfer.id)?;
+                return Ok(Done::Changed(resolved, "dropped; the table of its name, which it has not made, stays"));
+            }
         } else if let Err(error) = self.forget_export(&transfer) {
             // Nothing else has its id; what stays says nothing to anybody.
             tracing::warn!(export = %resolved, %error, "the other end keeps the position of an export that is dropped");

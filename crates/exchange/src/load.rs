@@ -108,7 +108,7 @@ pub(crate) fn plan(session: &Session, source: &Transfer, relation: &Relation, as
         plan.reshaping.kept = wanted;
         return Ok(plan);
     };
-    if plan.watermark.is_none() {
+    if plan.watermark.is_none() || !is_its_own(session, &id, &source.name)? {
         return Err(Error::new(Code::Dependency, format!("{} is a table that the source has not made", source.name))
             .with_hint("Rename or drop that table, or the source."));
     }
@@ -136,6 +136,18 @@ pub(crate) fn plan(session: &Session, source: &Transfer, relation: &Relation, as
         }
     }
     Ok(plan)
+}
+
+/// Whether a table of this name is the one that a load of the source has made, as the commit that made it says. Where its
+/// snapshot was expired, nobody can tell.
+fn is_its_own(session: &Session, id: &str, name: &TableName) -> Result<bool> {
+    let Some(table) = session.table(name, None)? else { return Ok(true) };
+    let said = session.texts(&format!(
+        "SELECT commit_extra_info FROM ducklake_snapshots({}) WHERE snapshot_id = {}",
+        quote_literal(session.alias()),
+        table.begin_snapshot
+    ))?;
+    Ok(said.first().is_none_or(|said| said.as_deref().is_some_and(|said| said.contains(id))))
 }
 
 /// Names and types as they are in the lake.
@@ -178,10 +190,13 @@ pub(crate) fn checked_cursor(
             Err(Error::new(Code::Query, format!("LOOKBACK is a duration, and {name} is no time"))
                 .with_hint("Write a number: LOOKBACK = 1000."))
         }
-        Some(Lookback::Count(_)) if !kind.is_number() => {
-            Err(Error::new(Code::Query, format!("LOOKBACK is a number, and {name} is none"))
-                .with_hint("Write a duration: LOOKBACK = '10 minutes'."))
-        }
+        Some(Lookback::Count(_)) if !kind.is_number() => Err(Error::new(
+            Code::Query,
+            format!("LOOKBACK is a number, and {name} is none"),
+        )
+        .with_hint(
+            "Of a time write a duration, LOOKBACK = '10 minutes'; has its column got another type at the other end?",
+        )),
         _ => Ok(Some((column.name.clone(), kind))),
     }
 }
@@ -380,19 +395,20 @@ pub(crate) fn publish_over_others(session: &Session, publication: &Publication) 
     }
 }
 
-/// Forgets the source's watermark, and drops its table unless that stays.
-pub(crate) fn forget(session: &Session, id: Uuid, name: &TableName, keeps_table: bool) -> Result<()> {
+/// Forgets the source's watermark, and drops its table unless that is to stay, or is another one by now. Whether it was dropped.
+pub(crate) fn forget(session: &Session, id: Uuid, name: &TableName, keeps_table: bool) -> Result<bool> {
     let id = id.to_string();
+    let drops = !keeps_table && is_its_own(session, &id, name)?;
     let watermark = session.watermarks()?.into_iter().find(|mark| mark.table_id == id);
-    let Some(watermark) = watermark else { return Ok(()) };
+    let Some(watermark) = watermark else { return Ok(drops) };
     let drop = format!("DROP TABLE IF EXISTS {}", name.quoted(session.alias()));
     let publication = Publication {
-        statements_before: if keeps_table { Vec::new() } else { vec![drop] },
+        statements_before: if drops { vec![drop] } else { Vec::new() },
         watermarks: vec![WatermarkMove { expected: Some(watermark), new: None }],
         remark: Some(serde_json::json!({ "source": { "format": 1, "id": id, "dropped": true } }).to_string()),
         message: format!("drop the source {}", quote_literal(&name.to_string())),
         ..Publication::default()
     };
     publish_over_others(session, &publication)?;
-    Ok(())
+    Ok(drops)
 }

@@ -52,7 +52,7 @@ impl fmt::Debug for Storage {
     }
 }
 
-/// In which form a file holds rows, by the end of its name; the first that there is counts.
+/// In which form a file holds rows, by the end of its name.
 const FORMS: [(&str, &str); 14] = [
     (".parquet", "read_parquet"),
     (".csv", "read_csv"),
@@ -178,10 +178,22 @@ pub(crate) fn find_files(connection: &Connection, root: &str, name: &str) -> Res
         let found: duckdb::Result<i64> = connection.query_row(&asked, [], |row| row.get(0));
         found.map(|found| found > 0).map_err(|failure| translate(failure, "", 0))
     };
+    let mut found = Vec::new();
     for (end, function) in FORMS {
         let path = format!("{root}/{name}{end}");
-        if is_there(&path)? {
-            return Ok((path, function));
+        // A folder's own files are among those of the folders in it.
+        let is_within = end == "/**/*.parquet" && found.iter().any(|(known, _)| *known == "/*.parquet");
+        if !is_within && is_there(&path)? {
+            found.push((end, function));
+        }
+    }
+    match found.as_slice() {
+        [] => {}
+        [(end, function)] => return Ok((format!("{root}/{name}{end}"), *function)),
+        several => {
+            let ends: Vec<String> = several.iter().map(|(end, _)| format!("{name}{end}")).collect();
+            return Err(Error::new(Code::Query, format!("{name} can be several things: {}", ends.join(", ")))
+                .with_hint("Name a file with its end, or keep files of one form in a folder."));
         }
     }
     // What is named with its end, as it is called in the folder.

@@ -6,6 +6,7 @@ use incremental::render::Reading;
 use incremental::rules::keyed::{Keyed, Restriction, key_column};
 use incremental::{Plan, StageChange};
 
+use crate::prepare::EXACT_IN_FILES;
 use crate::sources::SourceChanges;
 use crate::tables::DynamicTables;
 
@@ -69,6 +70,30 @@ impl DynamicTables {
             restrictions.push(Restriction { set, table: self.scoped(&null_table), with_null: true });
         }
         Ok((groups, restrictions))
+    }
+
+    /// Whether an affected group may have a stored row with another key, as the lake's files keep it.
+    pub(crate) fn has_inexact_keys(&self, plan: &Plan, key_columns: &[usize], affected: &Affected) -> Result<bool> {
+        let types = key_columns.iter().map(|column| plan.output[*column].1.as_str()).enumerate();
+        let mut beyond = Vec::new();
+        for (key, data_type) in types {
+            match data_type {
+                "HUGEINT" | "UHUGEINT" => beyond.push(format!("abs({}) >= {EXACT_IN_FILES}", key_column(key))),
+                nested if nested.contains("HUGEINT") => return Ok(true),
+                _ => {}
+            }
+        }
+        if beyond.is_empty() {
+            return Ok(false);
+        }
+        for restriction in affected.parts.iter().flatten() {
+            let keys = format!("SELECT count(*) FROM temp.main.{} WHERE {}", restriction.table, beyond.join(" OR "));
+            let [found] = self.counts(&keys)?;
+            if found > 0 {
+                return Ok(true);
+            }
+        }
+        Ok(false)
     }
 
     /// The affected groups as they were or are.

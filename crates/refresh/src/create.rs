@@ -16,6 +16,7 @@ use jiff::Timestamp;
 use lake::SnapshotId;
 use registry::{
     Alteration, Definition, DynamicTable, Progress, RefreshState, RefreshTrigger, Registry, SchedulingState,
+    TransferKind,
 };
 use sql::names::TableName;
 use sql::properties::{Initialize, TargetLag};
@@ -81,6 +82,11 @@ impl DynamicTables {
             return Err(Error::new(Code::Query, format!("{name} is the name of a plain {what}"))
                 .with_span(statement.name.span(text))
                 .with_hint(format!("Choose another name, or drop the {what} first.")));
+        }
+        if self.registry.transfer(TransferKind::Source, name)?.is_some() {
+            return Err(Error::new(Code::Query, format!("{name} is the name of a source"))
+                .with_span(statement.name.span(text))
+                .with_hint("Choose another name, or drop the source first."));
         }
         if name.schema.starts_with(RESERVED_SCHEMA_PREFIX) {
             return Err(Error::new(Code::Query, format!("schema {} is reserved", name.schema))

@@ -392,6 +392,10 @@ impl DynamicTables {
             let old = self.groups_at(plan, keyed, changes, &affected, Reading::Old)?;
             return self.net_by_value(&[(true, new), (false, old)], &columns, target);
         };
+        if self.has_inexact_keys(plan, key_columns, &affected)? {
+            let reason = "a key of type HUGEINT is beyond what the lake's files keep exactly, and its group would not be found";
+            return Ok(Attempt::Full(reason.to_owned()));
+        }
         let keys: Vec<String> = key_columns.iter().map(|column| columns[*column].clone()).collect();
         let restriction = |part: &Vec<Restriction>| {
             let affected = part.first().map(|restriction| (restriction.table.as_str(), restriction.with_null));
@@ -476,9 +480,9 @@ pub(crate) fn lost_groups(lost: u64) -> String {
     }
 }
 
-/// The condition that some value of a folded row is greater than what the lake's files hold exactly: in Parquet, HUGEINT
+/// The condition that some value of a row of the result is greater than what the lake's files hold exactly: in Parquet, HUGEINT
 /// is DOUBLE.
-fn beyond_files(plan: &Plan) -> String {
+pub(crate) fn beyond_files(plan: &Plan) -> String {
     let wide = plan.output.iter().filter(|(_, data_type)| matches!(data_type.as_str(), "HUGEINT" | "UHUGEINT"));
     let beyond: Vec<String> =
         wide.map(|(name, _)| format!("abs({}) >= {EXACT_IN_FILES}", quote_identifier(name))).collect();

@@ -9,7 +9,7 @@ use error::{Code, Error, Result};
 use failpoint::fail_point;
 use jiff::Timestamp;
 use lake::{Change, ChangeKind, Provenance, ProvenanceEntry, Publication, SnapshotId, Watermark, WatermarkMove};
-use registry::{Alteration, DynamicTable, Progress};
+use registry::{Alteration, DynamicTable, Progress, TransferKind};
 use sql::names::{ObjectName, TableName, quote_identifier, written_length};
 use sql::tree;
 use uuid::Uuid;
@@ -58,6 +58,11 @@ impl DynamicTables {
         }
         if new != old && (self.session.table(&new, None)?.is_some() || self.session.view(&new)?.is_some()) {
             return Err(Error::new(Code::Query, format!("{new} exists already")).with_hint("Choose another name."));
+        }
+        if new != old && self.registry.transfer(TransferKind::Source, &new)?.is_some() {
+            return Err(
+                Error::new(Code::Query, format!("{new} is the name of a source")).with_hint("Choose another name.")
+            );
         }
         let now = tables.with_id(id).filter(|now| now.definition.name == old);
         let mut table = now.ok_or_else(|| unknown(&old))?.clone();

@@ -41,3 +41,45 @@ fn files_of_every_form_become_tables_and_stay_what_they_are() {
     assert!(error.message().contains("there is no file or folder"), "{error}");
     assert_eq!(fixture.here("SELECT n FROM total"), ["1600"]);
 }
+
+#[test]
+fn files_of_several_forms_under_one_name_are_not_guessed_at() {
+    let fixture = Fixture::new();
+    let zone = fixture.lake.directory().join("zone");
+    std::fs::create_dir(zone.join("mixed")).unwrap();
+    std::fs::write(zone.join("mixed/a.csv"), "id,v\n1,a\n2,b\n").unwrap();
+    fixture.give("CREATE SOURCE mixed FROM zone.mixed").unwrap();
+    let parquet = zone.join("mixed/b.parquet");
+    fixture.lake.others.execute(&format!("COPY (SELECT 9 AS id, 'p' AS v) TO '{}'", parquet.display())).unwrap();
+    let error = fixture.give("REFRESH SOURCE mixed").unwrap_err();
+    assert!(error.message().contains("several things: mixed/*.parquet, mixed/*.csv"), "{error}");
+    assert_eq!(fixture.here("FROM mixed"), ["1|a", "2|b"]);
+}
+
+#[test]
+fn a_source_touches_no_table_that_it_has_not_made() {
+    let fixture = Fixture::new();
+    std::fs::write(fixture.lake.directory().join("zone/p.csv"), "id,v\n1,a\n").unwrap();
+    fixture.give("CREATE SOURCE p FROM zone.p KEY (id)").unwrap();
+    let refused = |text: &str, why: &str| {
+        let error = fixture.lake.run(text).unwrap_err();
+        assert!(error.message().contains(why), "{error}");
+    };
+    fixture.lake.run("DROP TABLE lake.p; CREATE TABLE lake.b AS SELECT 7 AS id").unwrap();
+    refused("CREATE DYNAMIC TABLE p TARGET_LAG = '1 hour' AS SELECT id FROM b", "is the name of a source");
+    fixture
+        .lake
+        .run("CREATE DYNAMIC TABLE d TARGET_LAG = '1 hour' INITIALIZE = ON_SCHEDULE AS SELECT id FROM b")
+        .unwrap();
+    refused("ALTER DYNAMIC TABLE d RENAME TO p", "is the name of a source");
+    let error = fixture.give("CREATE SOURCE d FROM zone.p").unwrap_err();
+    assert!(error.message().contains("is a dynamic table"), "{error}");
+    // Somebody's own table.
+    fixture.lake.run("CREATE TABLE lake.p AS SELECT 7::BIGINT AS id, 'mine' AS v").unwrap();
+    for text in ["REFRESH SOURCE p", "REFRESH SOURCE p FULL"] {
+        let error = fixture.give(text).unwrap_err();
+        assert!(error.message().contains("is a table that the source has not made"), "{error}");
+    }
+    fixture.give("DROP SOURCE p").unwrap();
+    assert_eq!(fixture.here("FROM p"), ["7|mine"]);
+}
