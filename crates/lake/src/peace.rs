@@ -14,7 +14,7 @@ use error::Result;
 use sql::names::TableName;
 
 use crate::catalog::CatalogKind;
-use crate::{Session, SnapshotId, Window, WindowRule};
+use crate::{Happened, Session, SnapshotId, Window, WindowRule};
 
 /// So often the feed is read again before all rows are compared.
 const READINGS: usize = 6;
@@ -60,7 +60,15 @@ impl Session {
         if !self.reads_catalog_apart() {
             return Ok(true);
         }
-        let happened = self.happened_since(since)?;
+        self.is_whole(&self.happened_since(since)?, since, tables)
+    }
+
+    pub(crate) fn is_whole(
+        &self,
+        happened: &Happened,
+        since: SnapshotId,
+        tables: impl FnOnce() -> Vec<TableName>,
+    ) -> Result<bool> {
         let maintained: Vec<Option<i64>> = happened.maintained_after(since).collect();
         if maintained.is_empty() {
             return Ok(true);

@@ -76,19 +76,25 @@ impl Session {
     /// of an older window wrong, and a table that was replaced has another feed. Ask after the changes were read, before what
     /// was computed from them is published.
     pub fn windows_hold(&self, windows: &[&Window]) -> Result<bool> {
-        let read = |window: &&&Window| !matches!(window.rule, WindowRule::Broken(_));
-        let Some(seen) = windows.iter().filter(read).map(|window| window.seen).min() else { return Ok(true) };
-        let happened = self.happened_since(seen)?;
-        let by_feed = |window: &Window| matches!(window.rule, WindowRule::Insertions | WindowRule::DistinctFeed);
-        let holds = |window: &&Window| {
-            let id = window.table_id.unwrap_or_default();
-            let mut since = happened.of_table(id, window.seen, happened.current);
-            let disturbed =
-                since.any(|(_, made)| by_feed(window) && disturbs(made.kind) || made.kind == ChangeKind::Dropped);
-            !disturbed && !happened.is_named_anew(&window.table, window.seen)
-        };
-        let complete = !windows.iter().any(|window| by_feed(window)) || happened.complete(seen, happened.current);
-        Ok(complete && windows.iter().filter(|window| read(window)).all(holds))
+        let Some(seen) = earliest(windows) else { return Ok(true) };
+        Ok(hold(windows, seen, &self.happened_since(seen)?))
+    }
+
+    /// Whether [the windows hold](Self::windows_hold), and what was read since a snapshot [was read whole](Self::is_read_whole):
+    /// with one look at the lake.
+    pub fn reading_holds(
+        &self,
+        windows: &[&Window],
+        since: SnapshotId,
+        tables: impl FnOnce() -> Vec<TableName>,
+    ) -> Result<bool> {
+        let (seen, apart) = (earliest(windows), self.reads_catalog_apart());
+        let Some(from) = seen.into_iter().chain(apart.then_some(since)).min() else { return Ok(true) };
+        let happened = self.happened_since(from)?;
+        if seen.is_some_and(|seen| !hold(windows, seen, &happened)) {
+            return Ok(false);
+        }
+        Ok(!apart || self.is_whole(&happened, since, tables)?)
     }
 
     pub(crate) fn happened_since(&self, from: SnapshotId) -> Result<Happened> {
@@ -222,4 +228,27 @@ impl Session {
         }
         Ok(())
     }
+}
+
+/// Whether anything was read by a window.
+fn is_read(window: &Window) -> bool {
+    !matches!(window.rule, WindowRule::Broken(_))
+}
+
+/// When the first of the rules was chosen.
+fn earliest(windows: &[&Window]) -> Option<SnapshotId> {
+    windows.iter().filter(|window| is_read(window)).map(|window| window.seen).min()
+}
+
+fn hold(windows: &[&Window], seen: SnapshotId, happened: &Happened) -> bool {
+    let by_feed = |window: &Window| matches!(window.rule, WindowRule::Insertions | WindowRule::DistinctFeed);
+    let holds = |window: &&&Window| {
+        let id = window.table_id.unwrap_or_default();
+        let mut since = happened.of_table(id, window.seen, happened.current);
+        let disturbed =
+            since.any(|(_, made)| by_feed(window) && disturbs(made.kind) || made.kind == ChangeKind::Dropped);
+        !disturbed && !happened.is_named_anew(&window.table, window.seen)
+    };
+    let complete = !windows.iter().any(|window| by_feed(window)) || happened.complete(seen, happened.current);
+    complete && windows.iter().filter(|window| is_read(window)).all(|window| holds(&window))
 }

@@ -273,14 +273,11 @@ impl DynamicTables {
             .filter_map(|table| table.outcome.prepared.as_ref())
             .flat_map(|prepared| &prepared.windows)
             .collect();
-        if !windows.is_empty() && !self.session.windows_hold(&windows)? {
-            return Ok(false);
-        }
         let read = |pending: &Pending| {
             let sources = pending.situation.analysis.plan.sources.iter().map(|source| source.name.clone());
             sources.chain([pending.table.definition.name.clone(), state_table(pending.id())]).collect::<Vec<_>>()
         };
-        self.session.is_read_whole(course.read_since, || pending.iter().flat_map(read).collect())
+        self.session.reading_holds(&windows, course.read_since, || pending.iter().flat_map(read).collect())
     }
 
     fn part(&self, course: &Course, pending: &Pending) -> Result<Part> {

@@ -78,7 +78,10 @@ fn of_catalog(statements: &[String]) -> Vec<&String> {
 }
 
 fn said_twice(statements: &[String]) -> Vec<&String> {
-    let is_question = |sql: &&String| !["BEGIN", "COMMIT", "ROLLBACK"].contains(&sql.as_str());
+    let is_question = |sql: &&String| {
+        let said = ["BEGIN", "COMMIT", "ROLLBACK", "SET", "RESET"];
+        !said.iter().any(|word| sql.split_whitespace().next() == Some(word))
+    };
     let twice = |sql: &&String| statements.iter().filter(|other| other == sql).count() > 1;
     statements.iter().filter(is_question).filter(twice).collect()
 }
