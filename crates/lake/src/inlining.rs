@@ -43,7 +43,7 @@ impl Session {
 
     /// Options that somebody sets in this process count at once.
     pub(crate) fn notice_inlining_options(&self, sql: &str) {
-        if sql.contains(OPTION) {
+        if sql.contains("set_option") && sql.contains(OPTION) {
             self.lake.has_inlining_options.store(true, Ordering::Relaxed);
         }
     }
