@@ -334,7 +334,7 @@ fn errors_say_what_was_expected_and_where() {
         ),
         (
             "ALTER DYNAMIC TABLE t SUSPENDED",
-            "expected SET, UNSET, SUSPEND, RESUME, REFRESH or RENAME TO, found \"SUSPENDED\"",
+            "expected SET, UNSET, CLUSTER BY, DROP CLUSTERING KEY, SUSPEND, RESUME, REFRESH or RENAME TO, found \"SUSPENDED\"",
             "SUSPENDED",
         ),
         ("ALTER DYNAMIC TABLE t SET", "expected a property, found the end of the statement", ""),
