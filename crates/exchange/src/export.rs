@@ -12,6 +12,7 @@ use crate::destination::{DIFFERS, Destination, Expected, Move, NOT_EMPTY, OVERTA
 use crate::outside::Outside;
 use crate::shape::Columns;
 use crate::types::must_be_told_apart;
+use crate::whole::{READINGS, maintained, whole};
 
 /// What an export is going to do.
 #[derive(Debug)]
@@ -54,9 +55,6 @@ impl Mode {
 
 const DELTA: &str = "temp.main.\"__delta\"";
 const STAGED: &str = "temp.main.\"__staged\"";
-
-/// So often a change is read again that maintenance came in between of.
-const READINGS: usize = 5;
 
 /// Decides what an export does.
 pub(crate) fn plan(session: &Session, outside: &Outside<'_>, export: &Transfer, full: bool) -> Result<Plan> {
@@ -226,23 +224,25 @@ fn changes(session: &Session, plan: &Plan, window: &lake::Window) -> Result<(Exp
                 window.delta_sql_telling_apart(&names, &apart, "__weight")
             ))
         })?;
-        if session.windows_hold(&[&window])? {
+        if session.reading_holds(&[&window], window.seen, || vec![window.table.clone()])? {
             return stage(session, plan, read);
         }
         window = session.window(&window.table, window.from, window.to)?;
     }
-    Err(Error::new(Code::Conflict, "maintenance of the lake came in between again and again"))
+    Err(maintained())
 }
 
 /// Keeps all rows locally, as they are sent.
 fn everything(session: &Session, plan: &Plan) -> Result<(Expected, u64)> {
     let list: Vec<String> = plan.columns.iter().map(|(name, _)| quote_identifier(name)).collect();
-    let read = session.create_as(&format!(
-        "CREATE OR REPLACE TEMP TABLE {DELTA} AS SELECT {}, 1::BIGINT AS __times FROM {} AT (VERSION => {})",
-        list.join(", "),
-        plan.told.reads.quoted(session.alias()),
-        plan.to.snapshot
-    ))?;
+    let read = whole(session, &plan.told.reads, || {
+        session.create_as(&format!(
+            "CREATE OR REPLACE TEMP TABLE {DELTA} AS SELECT {}, 1::BIGINT AS __times FROM {} AT (VERSION => {})",
+            list.join(", "),
+            plan.told.reads.quoted(session.alias()),
+            plan.to.snapshot
+        ))
+    })?;
     stage(session, plan, read)
 }
 

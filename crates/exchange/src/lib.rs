@@ -16,6 +16,7 @@ mod relation;
 mod run;
 mod shape;
 mod types;
+mod whole;
 
 pub use definition::{ExportDefinition, SourceDefinition};
 pub use exchange::{Described, Done, Exchange, Explained};

@@ -19,6 +19,7 @@ use crate::outside::Outside;
 use crate::relation::{Bound, Relation};
 use crate::shape::{Columns, Reshaping, reshape};
 use crate::types::CursorKind;
+use crate::whole::whole;
 
 /// How a source is loaded.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -250,14 +251,50 @@ pub(crate) fn load(
     let stored = format!("{} AT (VERSION => {})", source.name.quoted(session.alias()), plan.version);
     let difference =
         Difference { stored: &stored, wanted: WANTED, columns: &plan.reshaping.kept, added: &plan.reshaping.added };
+    let (delete, insert, gone, come) = whole(session, &source.name, || compare(session, &plan, &difference, read))?;
+    let mut outcome = RunOutcome {
+        action: Some(plan.mode.as_str().to_owned()),
+        reason: Some(plan.reason.clone()),
+        rows_read: Some(read),
+        rows_inserted: Some(come),
+        rows_deleted: Some(gone),
+        snapshot: Some(plan.version),
+        ..RunOutcome::default()
+    };
+    if gone == 0 && come == 0 && plan.reshaping.is_nothing() && plan.mode != Mode::First {
+        return Ok(outcome);
+    }
+    let change = TableChange {
+        table: source.name.clone(),
+        statements: statements(session, source, &plan),
+        delete: if gone == 0 { Delete::None } else { delete },
+        columns: plan.reshaping.all().into_iter().map(str::to_owned).collect(),
+        insert: (come > 0).then_some(insert),
+        to_file: plan.reshaping.kept.iter().any(|(_, data_type)| loses_in_catalog(data_type)),
+    };
+    outcome.snapshot = Some(publish(session, source, plan, change, run)?.snapshot.id);
+    Ok(outcome)
+}
+
+/// Which rows go and which come: the rows that go, a SELECT of those that come, and how many each are.
+fn compare(
+    session: &Session,
+    plan: &Plan,
+    difference: &Difference<'_>,
+    read: u64,
+) -> Result<(Delete, String, u64, u64)> {
     let list: Vec<String> = plan.reshaping.all().iter().map(|name| quote_identifier(name)).collect();
     let list = list.join(", ");
-    let (delete, insert, gone, come) = match plan.mode {
+    Ok(match plan.mode {
         Mode::First | Mode::Replace => {
             let delete = if plan.mode == Mode::First { Delete::None } else { Delete::All };
             let gone = match plan.mode {
                 Mode::First => 0,
-                _ => session.counts(&format!("SELECT count(*) FROM {stored}"))?.first().copied().unwrap_or_default(),
+                _ => session
+                    .counts(&format!("SELECT count(*) FROM {}", difference.stored))?
+                    .first()
+                    .copied()
+                    .unwrap_or_default(),
             };
             (delete, format!("SELECT {list} FROM {WANTED}"), gone, read)
         }
@@ -282,29 +319,7 @@ pub(crate) fn load(
                 session.create_as(&format!("CREATE OR REPLACE TEMP TABLE {COME} AS {}", difference.too_few()))?;
             (Delete::RowIds(format!("SELECT __row_id FROM {GONE}")), format!("SELECT {list} FROM {COME}"), gone, come)
         }
-    };
-    let mut outcome = RunOutcome {
-        action: Some(plan.mode.as_str().to_owned()),
-        reason: Some(plan.reason.clone()),
-        rows_read: Some(read),
-        rows_inserted: Some(come),
-        rows_deleted: Some(gone),
-        snapshot: Some(plan.version),
-        ..RunOutcome::default()
-    };
-    if gone == 0 && come == 0 && plan.reshaping.is_nothing() && plan.mode != Mode::First {
-        return Ok(outcome);
-    }
-    let change = TableChange {
-        table: source.name.clone(),
-        statements: statements(session, source, &plan),
-        delete: if gone == 0 { Delete::None } else { delete },
-        columns: plan.reshaping.all().into_iter().map(str::to_owned).collect(),
-        insert: (come > 0).then_some(insert),
-        to_file: plan.reshaping.kept.iter().any(|(_, data_type)| loses_in_catalog(data_type)),
-    };
-    outcome.snapshot = Some(publish(session, source, plan, change, run)?.snapshot.id);
-    Ok(outcome)
+    })
 }
 
 fn statements(session: &Session, source: &Transfer, plan: &Plan) -> Vec<String> {

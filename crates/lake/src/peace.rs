@@ -53,16 +53,6 @@ impl Session {
     }
 
     /// Whether whoever read these tables since a snapshot read all their rows: no maintenance of theirs was committed since.
-    ///
-    /// # Errors
-    /// Those of the catalog.
-    pub fn is_read_whole(&self, since: SnapshotId, tables: impl FnOnce() -> Vec<TableName>) -> Result<bool> {
-        if !self.reads_catalog_apart() {
-            return Ok(true);
-        }
-        self.is_whole(&self.happened_since(since)?, since, tables)
-    }
-
     pub(crate) fn is_whole(
         &self,
         happened: &Happened,

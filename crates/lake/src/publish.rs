@@ -129,7 +129,9 @@ impl Session {
             Ok(before) => before,
             Err(reason) => {
                 self.roll_back();
-                self.inline_again()?;
+                if let Err(failure) = self.inline_again() {
+                    tracing::warn!(%failure, "few rows will go to files in this session, too");
+                }
                 // Whoever dropped the table of watermarks meanwhile: the next attempt looks again.
                 self.lake.watermarks.store(0, Ordering::Relaxed);
                 self.lake.watermarks_have_option.store(false, Ordering::Relaxed);

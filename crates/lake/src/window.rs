@@ -23,7 +23,7 @@ pub struct Window {
     pub inserted: u64,
     /// About how many rows went.
     pub deleted: u64,
-    /// The newest snapshot that was looked at when the rule was chosen; see [`Session::windows_hold`](crate::Session::windows_hold).
+    /// The newest snapshot that was looked at when the rule was chosen; see [`Session::reading_holds`](crate::Session::reading_holds).
     pub seen: SnapshotId,
     pub(crate) alias: String,
     pub(crate) table_id: Option<i64>,

@@ -25,7 +25,7 @@ impl Session {
     }
 
     /// The same, where it is known already what happened in the lake. That may be long ago: what came after it is
-    /// looked at before anything is published, by [`Session::windows_hold`].
+    /// looked at before anything is published, by [`Session::reading_holds`].
     pub fn windows_known(
         &self,
         tables: &[TableName],
@@ -72,16 +72,13 @@ impl Session {
         Ok(windows)
     }
 
-    /// Whether the rules chosen for these windows are still right: maintenance that ran since then makes the feed
-    /// of an older window wrong, and a table that was replaced has another feed. Ask after the changes were read, before what
-    /// was computed from them is published.
-    pub fn windows_hold(&self, windows: &[&Window]) -> Result<bool> {
-        let Some(seen) = earliest(windows) else { return Ok(true) };
-        Ok(hold(windows, seen, &self.happened_since(seen)?))
-    }
-
-    /// Whether [the windows hold](Self::windows_hold), and what was read since a snapshot [was read whole](Self::is_read_whole):
-    /// with one look at the lake.
+    /// Whether what was read of the lake is right. Of windows, whether the rules chosen for them still are: maintenance that ran since
+    /// then makes the feed of an older window wrong, and a table that was replaced has another feed. Of tables, whether all their
+    /// rows were there to be read since a snapshot: over a catalog that is [read table by table](crate::peace), none were while
+    /// maintenance moved them. Ask after reading, before what was computed is published.
+    ///
+    /// # Errors
+    /// Those of the catalog.
     pub fn reading_holds(
         &self,
         windows: &[&Window],

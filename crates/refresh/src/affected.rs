@@ -6,7 +6,7 @@ use incremental::render::Reading;
 use incremental::rules::keyed::{Keyed, Restriction, key_column};
 use incremental::{Plan, StageChange};
 
-use crate::prepare::EXACT_IN_FILES;
+use crate::rounding::{is_beyond, is_kept_as_double};
 use crate::sources::SourceChanges;
 use crate::tables::DynamicTables;
 
@@ -77,10 +77,10 @@ impl DynamicTables {
         let types = key_columns.iter().map(|column| plan.output[*column].1.as_str()).enumerate();
         let mut beyond = Vec::new();
         for (key, data_type) in types {
-            match data_type {
-                "HUGEINT" | "UHUGEINT" => beyond.push(format!("abs({}) >= {EXACT_IN_FILES}", key_column(key))),
-                nested if nested.contains("HUGEINT") => return Ok(true),
-                _ => {}
+            if is_kept_as_double(data_type) {
+                beyond.push(is_beyond(&key_column(key)));
+            } else if data_type.contains("HUGEINT") {
+                return Ok(true);
             }
         }
         if beyond.is_empty() {

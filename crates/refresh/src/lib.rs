@@ -39,6 +39,7 @@ mod registered;
 mod rename;
 mod report;
 mod reshape;
+mod rounding;
 mod shape;
 mod shared;
 mod sources;

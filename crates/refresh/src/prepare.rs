@@ -11,13 +11,11 @@ use incremental::{Plan, Root};
 use lake::{Delete, SnapshotId, Window};
 use sql::names::{TableName, quote_identifier};
 
+use crate::rounding::some_is_beyond;
 use crate::sources::SourceChanges;
 use crate::state::{KnownState, StateChange};
 use crate::steps::Steps;
 use crate::tables::DynamicTables;
-
-/// From here on not every HUGEINT has a DOUBLE.
-pub(crate) const EXACT_IN_FILES: u64 = 1 << 53;
 
 /// Writing only the difference of a full refresh pays while at most this share of the rows differs.
 const DIFFERENCE_SHARE: f64 = 0.5;
@@ -296,7 +294,7 @@ impl DynamicTables {
              count(*) FILTER ({0} IS NOT NULL AND NOT __dt_same), count(*) FILTER (__dt_rows > 0 AND NOT __dt_same) \
              FROM {folded}",
             apply::ROW_ID,
-            beyond_files(plan)
+            some_is_beyond(&plan.output)
         ))?;
         if negative > 0 {
             return Ok(Attempt::Full("a stored group has fewer rows than went".to_owned()));
@@ -478,15 +476,6 @@ pub(crate) fn lost_groups(lost: u64) -> String {
         1 => "1 group had lost an extreme and was read again".to_owned(),
         _ => format!("{lost} groups had lost an extreme and were read again"),
     }
-}
-
-/// The condition that some value of a row of the result is greater than what the lake's files hold exactly: in Parquet, HUGEINT
-/// is DOUBLE.
-pub(crate) fn beyond_files(plan: &Plan) -> String {
-    let wide = plan.output.iter().filter(|(_, data_type)| matches!(data_type.as_str(), "HUGEINT" | "UHUGEINT"));
-    let beyond: Vec<String> =
-        wide.map(|(name, _)| format!("abs({}) >= {EXACT_IN_FILES}", quote_identifier(name))).collect();
-    if beyond.is_empty() { "false".to_owned() } else { beyond.join(" OR ") }
 }
 
 /// The names of the result's columns.

@@ -7,7 +7,8 @@ use incremental::rules::keyed::{Keyed, key_column};
 use incremental::rules::top::Top;
 use sql::names::quote_identifier;
 
-use crate::prepare::{Attempt, Prepared, Target, beyond_files, output_columns};
+use crate::prepare::{Attempt, Prepared, Target, output_columns};
+use crate::rounding::some_is_beyond;
 use crate::sources::SourceChanges;
 use crate::tables::DynamicTables;
 
@@ -36,7 +37,8 @@ impl DynamicTables {
         let (weight, list) = (apply::WEIGHT, apply::column_list(&columns));
         self.keep(INPUT_CHANGE, &apply::net(&apply::weighted(&terms), &columns))?;
         let change = self.relation(INPUT_CHANGE);
-        let [rounded] = self.counts(&format!("SELECT count(*) FROM {change} WHERE {}", beyond_files(plan)))?;
+        let [rounded] =
+            self.counts(&format!("SELECT count(*) FROM {change} WHERE {}", some_is_beyond(&plan.output)))?;
         if rounded > 0 {
             // The stored row of one that went would not be known for it.
             return Ok(None);

@@ -11,9 +11,10 @@ use sql::names::{ObjectName, quote_identifier};
 use uuid::Uuid;
 
 use crate::course::refresh_graph;
-use crate::prepare::{EXACT_IN_FILES, output_columns};
+use crate::prepare::output_columns;
 use crate::registered::Registered;
 use crate::report::Verification;
+use crate::rounding::{is_beyond, is_kept_as_double};
 use crate::sources::{SourceChanges, state_of};
 use crate::tables::DynamicTables;
 use crate::unpublished::Unpublished;
@@ -184,7 +185,7 @@ impl DynamicTables {
             let (close, large) = if is_float(data_type) {
                 (FLOAT_TOLERANCE, String::new())
             } else {
-                (ROUNDING, format!(" AND abs(m.{name}) >= {EXACT_IN_FILES}"))
+                (ROUNDING, format!(" AND {}", is_beyond(&format!("m.{name}"))))
             };
             format!(
                 "(m.{name} IS NOT DISTINCT FROM s.{name} OR abs(m.{name}::DOUBLE - s.{name}::DOUBLE) \
@@ -209,7 +210,7 @@ fn is_float(data_type: &str) -> bool {
 /// Whether values of this type can differ from what was computed: by the order of a sum, or since the lake's files hold
 /// them as DOUBLE.
 fn is_rounded(data_type: &str) -> bool {
-    is_float(data_type) || matches!(data_type, "HUGEINT" | "UHUGEINT")
+    is_float(data_type) || is_kept_as_double(data_type)
 }
 
 fn not_compared(table: &DynamicTable, why: &str) -> Verification {

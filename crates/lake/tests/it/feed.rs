@@ -106,7 +106,7 @@ fn maintenance_beside_a_read_of_an_sqlite_catalog_makes_it_doubtful() {
         session.execute("CREATE TABLE other AS SELECT 1 AS a").unwrap();
         session.execute(FILL).unwrap();
         let since = now(&session);
-        let whole = |name: &str| session.is_read_whole(since, || vec![table(name)]).unwrap();
+        let whole = |name: &str| session.reading_holds(&[], since, || vec![table(name)]).unwrap();
         session.execute("INSERT INTO t VALUES (100, 1, 'few')").unwrap();
         assert!(whole("t"));
         session.execute("CALL ducklake_flush_inlined_data('lake', table_name => 't')").unwrap();
@@ -253,14 +253,14 @@ fn maintenance_after_a_window_changes_its_rule() {
     let early = session.window(&table("t"), from, to).unwrap();
     assert_eq!((early.rule, early.inserted, early.deleted), (WindowRule::Insertions, 20, 0));
     session.execute("DELETE FROM t WHERE id % 3 = 0").unwrap();
-    assert!(session.windows_hold(&[&early]).unwrap());
+    assert!(session.reading_holds(&[&early], early.seen, Vec::new).unwrap());
     let known = session.changes_since(from).unwrap();
     session.query("CALL ducklake_rewrite_data_files('lake', delete_threshold => 0)").unwrap();
-    assert!(!session.windows_hold(&[&early]).unwrap());
+    assert!(!session.reading_holds(&[&early], early.seen, Vec::new).unwrap());
     // What was known before the maintenance leads to the rule that was right then, which does not hold any more.
     let stale = session.windows_known(&[table("t")], from, to, known.happened.as_ref()).unwrap();
     assert_eq!((stale[0].rule, stale[0].seen), (WindowRule::Insertions, known.current.id));
-    assert!(!session.windows_hold(&[&stale[0]]).unwrap());
+    assert!(!session.reading_holds(&[&stale[0]], stale[0].seen, Vec::new).unwrap());
     // What reaches less far back is of no use.
     let short = session.changes_since(to).unwrap();
     assert_eq!(
@@ -269,7 +269,7 @@ fn maintenance_after_a_window_changes_its_rule() {
     );
     let late = session.window(&table("t"), from, to).unwrap();
     assert_eq!(late.rule, WindowRule::CandidateRowIds);
-    assert!(session.windows_hold(&[&late]).unwrap());
+    assert!(session.reading_holds(&[&late], late.seen, Vec::new).unwrap());
     check(&session, &late);
 }
 
