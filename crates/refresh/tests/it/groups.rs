@@ -321,7 +321,7 @@ fn maintenance_beside_a_full_refresh_over_sqlite_makes_it_look_again() {
 fn what_a_process_that_died_published_is_seen_where_there_is_nothing_to_publish() {
     let lake = lake(
         "CREATE TABLE lake.src AS SELECT i AS id, 'a' AS v FROM range(10) t(i);
-         CREATE DYNAMIC TABLE t TARGET_LAG = '1 hour' AS SELECT id, v FROM src",
+         CREATE DYNAMIC TABLE t TARGET_LAG = '1 hour' REFRESH_MODE = INCREMENTAL AS SELECT id, v FROM src",
     );
     lake.run("INSERT INTO lake.src VALUES (10, 'a')").unwrap();
     refresh_all(&lake);
