@@ -143,7 +143,7 @@ impl Exchange {
         let known = known.filter(|_| create.or_replace);
         let session = self.lake.work_session()?;
         let outside = Outside::open(&session, &connection, false)?;
-        let OutsideNames { schema, table } = OutsideNames::of(create);
+        let (schema, table) = (create.outside.schema.clone(), create.outside.table.clone());
         let relation = Relation::look(&session, &outside, schema.as_deref(), &table)?;
         let mut told = SourceDefinition {
             schema,
@@ -239,7 +239,7 @@ impl Exchange {
                 })?,
             );
         }
-        let OutsideNames { schema, table } = OutsideNames::of(create);
+        let (schema, table) = (create.outside.schema.clone(), create.outside.table.clone());
         let now = Timestamp::now();
         let transfer = Transfer {
             id: Uuid::now_v7(),
@@ -440,18 +440,6 @@ impl Exchange {
         lines.extend(plan.reshaping.statements.iter().map(|statement| ("changes the table by", statement.clone())));
         lines.extend(relation.notices.iter().map(|notice| ("notice", notice.clone())));
         Ok(Explained { name: transfer.name.clone(), lines })
-    }
-}
-
-/// Where the rows are at the other end.
-struct OutsideNames {
-    schema: Option<String>,
-    table: String,
-}
-
-impl OutsideNames {
-    fn of(create: &CreateTransfer) -> Self {
-        Self { schema: create.outside.schema.clone(), table: create.outside.table.clone() }
     }
 }
 

@@ -8,7 +8,7 @@ use ::sql::properties::TargetLag;
 use ::sql::statement::{Direction, TransferStatement};
 use error::Result;
 use exchange::{Described, Done, Exchange, Ran, Stop};
-use registry::TransferRun;
+use registry::{RunOutcome, TransferRun};
 
 use crate::commands::Context;
 use crate::listing::{Cell, Listing};
@@ -52,12 +52,12 @@ pub fn execute(context: &mut Context<'_>, tables: &DynamicTables, statement: &Tr
     Ok(())
 }
 
-fn ran_once(context: &mut Context<'_>, ran: &Ran) {
-    let mut listing =
-        Listing::new(["name", "action", "reason", "rows_read", "rows_inserted", "rows_deleted", "snapshot", "ms"]);
-    let outcome = &ran.outcome;
-    listing.row(vec![
-        ran.name.to_string().into(),
+/// The columns of what came of a run.
+const OUTCOME: [&str; 7] = ["action", "reason", "rows_read", "rows_inserted", "rows_deleted", "snapshot", "ms"];
+
+/// Its cells, in the order of [`OUTCOME`].
+fn outcome(outcome: &RunOutcome) -> [Cell; 7] {
+    [
         text(outcome.action.as_deref()),
         text(outcome.reason.as_deref()),
         number(outcome.rows_read),
@@ -65,23 +65,32 @@ fn ran_once(context: &mut Context<'_>, ran: &Ran) {
         number(outcome.rows_deleted),
         outcome.snapshot.map_or_else(Cell::none, Cell::from),
         number(outcome.duration_ms),
-    ]);
+    ]
+}
+
+fn ran_once(context: &mut Context<'_>, ran: &Ran) {
+    let mut listing = Listing::new(["name"].into_iter().chain(OUTCOME));
+    listing.row([ran.name.to_string().into()].into_iter().chain(outcome(&ran.outcome)).collect());
     context.printer.listing(&listing);
 }
+
+/// The columns of a source or an export.
+const COLUMNS: [&str; 9] =
+    ["name", "connection", "outside", "key", "cursor", "schedule", "state", "lag", "last_error"];
 
 fn list(context: &mut Context<'_>, statement: &TransferStatement, all: &[Described]) {
     let empty = match statement.direction {
         Direction::Source => "there is no source",
         Direction::Export => "there is no export",
     };
-    let mut listing =
-        Listing::new(["name", "connection", "outside", "key", "cursor", "schedule", "state", "lag", "last_error"]);
+    let mut listing = Listing::new(COLUMNS);
     for described in all {
         listing.row(row(described));
     }
     context.printer.listing_or(&listing, empty);
 }
 
+/// Its cells, in the order of [`COLUMNS`].
 fn row(described: &Described) -> Vec<Cell> {
     let transfer = &described.transfer;
     let lag = |seconds: u64| TargetLag::Duration(Duration::from_secs(seconds)).to_string();
@@ -102,8 +111,7 @@ fn row(described: &Described) -> Vec<Cell> {
 fn describe(context: &mut Context<'_>, described: &Described) {
     let transfer = &described.transfer;
     let mut listing = Listing::new(["what", "is"]);
-    let names = ["name", "connection", "outside", "key", "cursor", "schedule", "state", "lag", "last_error"];
-    for (name, cell) in names.into_iter().zip(row(described)) {
+    for (name, cell) in COLUMNS.into_iter().zip(row(described)) {
         listing.row(vec![name.into(), cell]);
     }
     if let Some(reads) = &described.reads {
@@ -118,34 +126,11 @@ fn describe(context: &mut Context<'_>, described: &Described) {
 }
 
 fn history(context: &mut Context<'_>, runs: &[TransferRun]) {
-    let mut listing = Listing::new([
-        "started_at",
-        "state",
-        "trigger",
-        "action",
-        "reason",
-        "rows_read",
-        "rows_inserted",
-        "rows_deleted",
-        "snapshot",
-        "ms",
-        "error",
-    ]);
+    let mut listing = Listing::new(["started_at", "state", "trigger"].into_iter().chain(OUTCOME).chain(["error"]));
     for run in runs {
-        let outcome = &run.outcome;
-        listing.row(vec![
-            run.started_at.to_string().into(),
-            run.state.as_str().into(),
-            run.trigger.as_str().into(),
-            text(outcome.action.as_deref()),
-            text(outcome.reason.as_deref()),
-            number(outcome.rows_read),
-            number(outcome.rows_inserted),
-            number(outcome.rows_deleted),
-            outcome.snapshot.map_or_else(Cell::none, Cell::from),
-            number(outcome.duration_ms),
-            text(outcome.error_message.as_deref()),
-        ]);
+        let begun = [run.started_at.to_string().into(), run.state.as_str().into(), run.trigger.as_str().into()];
+        let error = text(run.outcome.error_message.as_deref());
+        listing.row(begun.into_iter().chain(outcome(&run.outcome)).chain([error]).collect());
     }
     context.printer.listing_or(&listing, "it has not run yet");
 }
